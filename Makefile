@@ -1,0 +1,37 @@
+# Needs Python 3.11 or newer, make and the package index. Every target creates what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint test-slow test-s3 clean
+
+demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
+	$(BIN)/hybridscreen demo
+
+test: .venv/dev.stamp             ## the quick tests, in parallel
+	$(BIN)/python -m pytest -n auto
+
+lint: .venv/dev.stamp             ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-slow: .venv/dev.stamp        ## tests that take more than some seconds each
+	$(BIN)/python -m pytest -n auto -m slow
+
+test-s3: .venv/dev.stamp          ## everything that speaks S3, against a real Ceph object store on loopback
+	tests/services/with_rgw.sh $(BIN)/python -m pytest -m "s3 or not slow" tests/checkpoints tests/flows/test_storages.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+.venv/dev.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ .venv/demo.stamp
+
+clean:
+	rm -rf .venv hybridscreen-demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

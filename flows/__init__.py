@@ -1,0 +1,1 @@
+"""What runs: the campaign as Prefect flows that read like a table of contents."""

@@ -1,0 +1,83 @@
+"""Open a campaign: register the library, draw the audit set, design round 0, release it to the lab."""
+
+import anndata
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.results import Opened
+from tasks.batches import STRATEGIES
+from tasks.batches.task import design_files, initial_design
+from tasks.campaigns.config import CampaignConfig
+from tasks.campaigns.designs import read_table, release, round_folder
+from tasks.campaigns.ledger import Ledger
+from tasks.campaigns.library import read_library
+from tasks.campaigns.reading import read_config
+from tasks.ensembles import MODELS
+from tasks.errors import UserError
+from tasks.readouts.alignment import ALIGNMENTS
+from tasks.stopping.decision import RULES
+
+
+@flow(name="open", persist_result=False, validate_parameters=False)
+def open_campaign(config_path: str) -> Opened:
+    """Open a campaign. Opening it again changes nothing."""
+    config = checked_config(config_path)
+    library = load_library(config)
+    design = draw_design(library, config)
+    return register(config, library, design)
+
+
+def checked_config(config_path: str) -> CampaignConfig:
+    """Read a configuration and check that every name in it is known.
+
+    Raises:
+        UserError: On a mistake in the file, or a name that no room knows.
+    """
+    config = read_config(config_path)
+    known: list[tuple[str, str, list[str]]] = [
+        ("alignment.method", config.alignment.method, sorted(ALIGNMENTS)),
+        ("ensemble.model", config.ensemble.model, sorted(MODELS)),
+        ("stopping.rule", config.stopping.rule, sorted(RULES)),
+        *(("batch.slots", slot.strategy, sorted(STRATEGIES)) for slot in config.batch.slots),
+    ]
+    for key, name, names in known:
+        if name not in names:
+            raise UserError(
+                f"{key}: unknown name", where=config_path, got=repr(name), expected=f"one of {', '.join(names)}"
+            )
+    return config
+
+
+@task(name="read library", cache_policy=NO_CACHE, persist_result=False)
+def load_library(config: CampaignConfig) -> anndata.AnnData:
+    """The library, checked."""
+    return read_library(config.library)
+
+
+@task(name="design round 0", cache_policy=NO_CACHE, persist_result=False)
+def draw_design(library: anndata.AnnData, config: CampaignConfig) -> dict[str, str]:
+    """Files of the initial design."""
+    batch, platemap = initial_design(library.obs_names.tolist(), config)
+    return design_files(batch, platemap, config.plates)
+
+
+@task(name="register campaign", cache_policy=NO_CACHE, persist_result=False)
+def register(config: CampaignConfig, library: anndata.AnnData, design: dict[str, str]) -> Opened:
+    """Write the revision, the library and the released design, in this order; the design makes the campaign open."""
+    ledger = Ledger.of(config)
+    ledger.storage.prove_create_if_absent()
+    revision = ledger.revise(config)
+    ledger.register_library(library)
+    released, newly = release(ledger.storage, 0, design, "open")
+    batch, platemap = (read_table(ledger.storage.read(ref.uri).decode()) for ref in (released.batch, released.platemap))
+    return Opened(
+        campaign=config.campaign.name,
+        location=ledger.storage.url,
+        newly=newly,
+        revision=revision,
+        perturbations=library.n_obs,
+        audit=int((batch["arm"] == "audit").sum()),
+        plates=platemap["barcode"].nunique(),
+        wells=int((platemap["role"] == "sample").sum()),
+        design=ledger.storage.locate(f"{round_folder(0)}/design"),
+    )

@@ -1,0 +1,192 @@
+"""The command `hybridscreen`. Heavy packages are imported when a command runs, so that help is quick."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from tasks.errors import HybridScreenError, UserError
+
+if TYPE_CHECKING:
+    from flows.results import RoundResult
+
+app = typer.Typer(
+    name="hybridscreen",
+    help="Closed-loop screening: measure part of a library, predict the rest, certify the whole.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[Path, typer.Argument(metavar="CAMPAIGN.YAML", help="Configuration of the campaign.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+RoundNumber = Annotated[int | None, typer.Option("--round", min=0, help="Round; the newest by default.")]
+T = TypeVar("T")
+
+# A terminal is no place for Prefect's own log, and nothing may be sent anywhere that the user did not configure.
+_ENVIRONMENT = {
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def main() -> None:
+    """Run the command. Exit status 0: done; 1: not done, and why; 2: a mistake in what was given."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        app()
+    except UserError as error:
+        sys.exit(_complain(error, 2))
+    except HybridScreenError as error:
+        sys.exit(_complain(error, 1))
+
+
+def _complain(error: HybridScreenError, status: int) -> int:
+    sys.stderr.write(f"hybridscreen: {' '.join(str(error).split())}\n")
+    return status
+
+
+def _with_bar(title: str, call: Callable[[], T]) -> T:
+    from flows.console import Bar
+    from tasks.checkpoints.progress import listening
+
+    with ExitStack() as stack:
+        bar = stack.enter_context(Bar(title))
+        stack.enter_context(listening(bar))
+        return call()
+
+
+@app.command("open")
+def open_(config: Config, as_json: AsJson = False) -> None:
+    """Register the library, draw the audit set, and write the plates and worklists of round 0."""
+    from flows.campaign import checked_config
+    from flows.console import answer
+
+    checked_config(str(config))
+    from flows.campaign import open_campaign
+
+    opened = _with_bar("opening", lambda: open_campaign(str(config)))
+    state = "opened" if opened.newly else "already open"
+    answer(
+        opened,
+        as_json,
+        [
+            f"Campaign {opened.campaign} {state}: {opened.perturbations} perturbations, audit set {opened.audit}.",
+            f"Round 0: {opened.plates} plates, {opened.wells} sample wells. Plate maps and worklists: {opened.design}",
+            f"Upload plate files to {opened.location}/inbox, then: hybridscreen round {config}",
+        ],
+    )
+
+
+@app.command("round")
+def round_(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
+    """Take in what arrived and compute the round; say what was recomputed and why. Nothing new, nothing done."""
+    from flows.campaign import checked_config
+    from flows.console import answer
+    from flows.round import run_round
+
+    checked_config(str(config))
+    result = _with_bar("round", lambda: run_round(str(config), round_index))
+    answer(result, as_json, _round_lines(result))
+    if result.status == "waiting":
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
+    """Tell what a round would recompute, and why, without doing it."""
+    from flows.campaign import checked_config
+    from flows.console import answer
+    from flows.round import run_round
+
+    checked_config(str(config))
+    result = _with_bar("planning", lambda: run_round(str(config), round_index, plan=True))
+    lines = [f"  {event.node}: {event.reason}" for event in result.computed]
+    answer(result, as_json, [f"{result.message[0].upper()}{result.message[1:]}.", *lines])
+
+
+@app.command()
+def release(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
+    """Freeze the proposed batch as the next round's design."""
+    from flows.console import answer
+    from flows.release import release_batch
+
+    released = _with_bar("releasing", lambda: release_batch(str(config), round_index))
+    state = "released" if released.newly else f"was already released, from {released.source}"
+    answer(released, as_json, [f"The design of round {released.round} {state}: {released.design}"])
+
+
+@app.command()
+def status(config: Config, as_json: AsJson = False) -> None:
+    """Show rounds, plates and their states, the bound against γ, and wells spent and saved."""
+    from flows.console import answer
+    from flows.inspection import campaign_status
+    from tasks.campaigns.reading import read_config
+
+    found = campaign_status(read_config(config))
+    lines = [f"{found.campaign}: {found.perturbations} perturbations, target accuracy γ = {found.gamma:g}"]
+    for each in found.rounds:
+        states = ", ".join(f"{count} {state}" for state, count in each.states.items())
+        bound = "" if each.bound is None else f"; accuracy at least {each.bound:.1%}"
+        lines.append(f"  round {each.round}: {each.plates} plates ({states}), {each.wells} sample wells{bound}")
+    if found.decision:
+        saved = f"{found.decision['wells_used']} sample wells used, {found.decision['wells_saved']} saved"
+        lines += [found.decision["reason"], f"{saved} of {found.decision['wells_full_screen']}."]
+    if found.repeats:
+        lines.append(f"To repeat: {', '.join(found.repeats)}")
+    answer(found, as_json, lines)
+
+
+@app.command()
+def verify(config: Config, as_json: AsJson = False) -> None:
+    """Re-read every checkpoint, design and screen of a campaign and check its digest."""
+    from flows.console import answer
+    from flows.inspection import verify_campaign
+    from tasks.campaigns.reading import read_config
+
+    found = _with_bar("verifying", lambda: verify_campaign(read_config(config)))
+    verdict = f"{len(found.problems)} problems" if found.problems else "all as recorded"
+    answer(found, as_json, [f"{found.files} files checked: {verdict}.", *(f"  {line}" for line in found.problems)])
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--into", help="Folder to work in.")] = Path("hybridscreen-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of campaign and lab.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole loop on real solubility data, against a stand-in for the lab; no service needed."""
+    from flows.demo import run_demo
+
+    run_demo(folder, seed, as_json)
+
+
+def _round_lines(result: "RoundResult") -> list[str]:
+    computed = result.computed
+    lines = [f"Round {result.round}" + (f", run {result.run:02d}" if result.run else "") + f": {result.message}"]
+    lines.append(
+        f"  plates: {result.plates_passed} of {result.plates_planned} passed; steps: {len(computed)} computed, "
+        f"{len(result.events) - len(computed)} cached"
+    )
+    lines += [f"    {event.node}: {event.reason}" for event in computed[:8]]
+    if len(computed) > 8:
+        lines.append(f"    and {len(computed) - 8} more; the report lists all")
+    lines += [f"  refused: {r['file']}: {r['reason']}" for r in result.rejections[:5]]
+    if result.repeats:
+        lines.append(f"  to repeat: {', '.join(result.repeats)}")
+    if result.report:
+        lines += [f"  report: {result.report}", f"  hybrid screen: {result.screen}"]
+    if result.released is not None:
+        lines.append(f"  released: the design of round {result.released}")
+    return lines

@@ -1,0 +1,67 @@
+"""What the terminal shows: a progress bar while nodes run, and answers as plain lines or JSON."""
+
+import sys
+import threading
+from types import TracebackType
+from typing import Self
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from tasks.checkpoints.records import Event
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Bar:
+    """A progress bar on standard error that follows the nodes of a run; silent where there is no terminal."""
+
+    def __init__(self, title: str) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[node]}", style="dim"),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._main: TaskID = self._progress.add_task(title, total=None, node="")
+        self._lock = threading.Lock()
+        self._long: str | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def started(self, node: str) -> None:
+        """Name the node that is being computed."""
+        with self._lock:
+            self._progress.update(self._main, node=node, total=None, completed=0)
+
+    def advanced(self, node: str, done: int, total: int) -> None:
+        """Fill the bar with a long node's progress."""
+        with self._lock:
+            self._progress.update(self._main, node=f"{node} {done}/{total}", total=total, completed=done)
+
+    def finished(self, event: Event) -> None:
+        """Empty the bar after a long node."""
+        with self._lock:
+            self._progress.update(self._main, node=event.node, total=None, completed=0)
+
+
+def answer(result: BaseModel, as_json: bool, lines: list[str]) -> None:
+    """Print an answer: JSON, or its lines."""
+    if as_json:
+        out.print_json(result.model_dump_json())
+    else:
+        for line in lines:
+            out.print(line, markup=False)

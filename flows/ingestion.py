@@ -1,0 +1,107 @@
+"""Take in what arrived: parse uploads, judge plates, keep the book, settle which round can be computed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from flows.parts import Intake
+from tasks.campaigns.config import CampaignConfig
+from tasks.campaigns.designs import Design, read_table
+from tasks.campaigns.ledger import Ledger
+from tasks.campaigns.plates import Attempt, keep_book
+from tasks.checkpoints.checkpointer import Checkpointer, Outputs
+from tasks.checkpoints.refs import Ref
+from tasks.readouts.ingest import PlateReadout, Rejection, resolve_copies
+from tasks.readouts.task import judge_plate, parse_upload, readouts_of
+
+
+def take_in(
+    cp: Checkpointer, ledger: Ledger, config: CampaignConfig, designs: Sequence[Design], round_index: int | None
+) -> Intake:
+    """Take in the inbox.
+
+    Args:
+        cp: Runs the nodes.
+        ledger: The campaign's books.
+        config: Its configuration.
+        designs: Released designs, in order.
+        round_index: Round to compute; None for the newest of which a plate has arrived.
+    """
+    platemaps = {d.round_index: d.platemap for d in designs}
+    tables = {number: read_table(cp.load(ref)) for number, ref in platemaps.items()}
+    planned = {barcode: number for number, table in tables.items() for barcode in table["barcode"].unique()}
+    readouts, parsed, rejections = _parse(cp, ledger, config)
+    known = [readout for readout in readouts if readout.barcode in planned]
+    rejections += [_unknown(readout) for readout in readouts if readout.barcode not in planned]
+    number = round_index
+    if number is None:
+        number = max((planned[readout.barcode] for readout in known), default=len(designs) - 1)
+    current = [readout for readout in known if planned[readout.barcode] <= number]
+    judged = {
+        f"{r.barcode}.{r.attempt}": judge_plate.submit(
+            cp,
+            f"{r.barcode}.{r.attempt}",
+            r,
+            parsed[r.source]["wells"],
+            platemaps[planned[r.barcode]],
+            config.plates,
+            config.quality,
+            config.alignment.min_controls,
+        )
+        for r in current
+    }
+    outcomes = {key: future.result() for key, future in judged.items()}
+    return _settle(cp, config, number, {b: n for b, n in planned.items() if n <= number}, tables, outcomes, rejections)
+
+
+def _parse(
+    cp: Checkpointer, ledger: Ledger, config: CampaignConfig
+) -> tuple[list[PlateReadout], dict[str, Outputs], list[dict[str, Any]]]:
+    """Plates of all uploads, copies resolved, with the parsed uploads by name and what was refused."""
+    uploads = {upload.path.removeprefix("inbox/"): upload.ref() for upload in ledger.uploads()}
+    futures = {name: parse_upload.submit(cp, name, ref, config.readout.columns) for name, ref in uploads.items()}
+    parsed = {name: future.result() for name, future in futures.items()}
+    rejections = [item for outputs in parsed.values() for item in cp.load(outputs["rejections"])]
+    every = [plate for name, outputs in parsed.items() for plate in readouts_of(cp, name, outputs["wells"])]
+    kept, refused = resolve_copies(every)
+    return kept, parsed, rejections + [_as_row(rejection) for rejection in refused]
+
+
+def _settle(
+    cp: Checkpointer,
+    config: CampaignConfig,
+    number: int,
+    planned: Mapping[str, int],
+    tables: Mapping[int, pd.DataFrame],
+    outcomes: Mapping[str, Outputs],
+    rejections: list[dict[str, Any]],
+) -> Intake:
+    """The book of plates, and the wells that may be used."""
+    rejections = rejections + [item for o in outcomes.values() for item in cp.load(o["rejections"])]
+    qualities = [quality for o in outcomes.values() if (quality := cp.load(o["quality"])) is not None]
+    attempts = [Attempt(q["barcode"], q["attempt"], q["run"], q["passed"], tuple(q["reasons"])) for q in qualities]
+    book = keep_book(planned, attempts)
+    runs: dict[str, dict[str, Ref]] = {}
+    for attempt in book.used.values():
+        runs.setdefault(attempt.run, {})[attempt.key] = outcomes[attempt.key]["wells"]
+    samples = pd.concat(tables.values()).query("role == 'sample'").groupby("barcode").size()
+    passed, plates = book.passed_share(number)
+    return Intake(
+        round_index=number,
+        book=book,
+        runs={run: runs[run] for run in sorted(runs)},
+        qualities=qualities,
+        rejections=rejections,
+        enough=passed > 0 and passed >= config.quality.min_passed * plates,
+        wells_used=int(sum(samples[attempt.barcode] for attempt in attempts)),
+    )
+
+
+def _unknown(readout: PlateReadout) -> dict[str, Any]:
+    reason = f"unknown barcode {readout.barcode!r}; expected a plate of a released design"
+    return _as_row(Rejection(readout.source, readout.barcode, None, reason))
+
+
+def _as_row(rejection: Rejection) -> dict[str, Any]:
+    return {"file": rejection.source, "plate": rejection.plate, "line": rejection.line, "reason": rejection.reason}

@@ -1,0 +1,70 @@
+"""What the steps of a round hand to each other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.campaigns.config import CampaignConfig
+from tasks.campaigns.designs import Design
+from tasks.campaigns.ledger import Ledger
+from tasks.campaigns.plates import PlateBook
+from tasks.checkpoints.checkpointer import Checkpointer, Outputs
+from tasks.checkpoints.refs import Ref
+
+
+@dataclass(frozen=True)
+class Round:
+    """What every step of a round needs to know. `designs` are those of the rounds up to this one."""
+
+    config: CampaignConfig
+    ledger: Ledger
+    cp: Checkpointer
+    library: Ref
+    designs: Sequence[Design]
+    number: int
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What arrived for the rounds up to this one.
+
+    Attributes:
+        round_index: The round that is computed.
+        book: State of every plate.
+        runs: Wells of the used plates by run and plate key.
+        qualities: Quality of every judged attempt, as JSON.
+        rejections: Everything that was refused: file, plate, line, reason.
+        enough: Whether the configured share of the round's plates has passed.
+        wells_used: Sample wells of all attempts that arrived.
+    """
+
+    round_index: int
+    book: PlateBook
+    runs: Mapping[str, Mapping[str, Ref]]
+    qualities: Sequence[Mapping[str, Any]]
+    rejections: Sequence[Mapping[str, Any]]
+    enough: bool
+    wells_used: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """An ensemble with its predictions for the whole library."""
+
+    fitted: Outputs
+    chunks: Sequence[Outputs]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a round found: everything that is published."""
+
+    model: Model
+    labels: Outputs
+    standing: Ref
+    omega: Outputs
+    decided: Outputs
+    evidence: str
+    batch: Outputs | None
+    screen: Outputs
+    forward: Sequence[Outputs]

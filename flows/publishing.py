@@ -1,0 +1,173 @@
+"""Publish a round: claim the run, publish the screen, write decision, report and proposal, release the design."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from flows.parts import Findings, Intake, Round
+from flows.results import RoundResult
+from tasks.batches.task import design_files
+from tasks.campaigns.designs import release, table_text
+from tasks.campaigns.ledger import Run
+from tasks.checkpoints.checkpointer import Outputs
+from tasks.checkpoints.manifest import package_versions
+from tasks.checkpoints.payloads import Payload, encode_json
+from tasks.checkpoints.records import RoundLock
+from tasks.publishing.assemble import report_tables
+from tasks.publishing.report import render_report
+from tasks.publishing.report_data import ReportData
+from tasks.publishing.screen import screen_table
+
+
+def publish_waiting(this: Round, intake: Intake) -> RoundResult:
+    """Record that too few plates have passed, with the list of plates to repeat."""
+    passed, planned = intake.book.passed_share(this.number)
+    share = this.config.quality.min_passed
+    message = f"round {this.number} waits: {passed} of {planned} plates have passed, {share:.0%} are needed"
+    if this.cp.plan:
+        return _result(this, intake, None, "planned", message)
+    run = this.ledger.claim_run(_lock(this))
+    if run.summary is None:
+        run = this.ledger.finish_run(
+            run, _plate_files(intake), {"round": this.number, "run": run.number, "status": "waiting"}
+        )
+    _show(this, intake, f"**{message}**")
+    return _result(this, intake, run, "waiting", message)
+
+
+def publish_round(this: Round, intake: Intake, found: Findings) -> RoundResult:
+    """Publish the round, unless nothing is new since its newest run."""
+    if this.cp.plan:
+        changes = sum(event.status != "cached" for event in this.cp.events)
+        message = f"round {this.number}: {changes} of {len(this.cp.events)} steps would be computed"
+        return _result(this, intake, None, "planned", message)
+    decision = this.cp.load(found.decided["decision"])
+    run = this.ledger.claim_run(_lock(this))
+    fresh = run.summary is None
+    if fresh:
+        run = _write(this, intake, found, run, decision)
+    released = _release(this, run, found.batch)
+    _show(this, intake, f"**{decision['reason']}**\n\n{decision['assumption']}")
+    message = decision["reason"] if fresh else f"nothing new since run {run.number:02d}. {decision['reason']}"
+    return _result(this, intake, run, "decided" if fresh else "unchanged", message, decision, released)
+
+
+def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Mapping[str, Any]) -> Run:
+    """The screen first, then the files of the run, `run.json` last."""
+    screen = this.cp.load(found.screen["screen"])
+    folder = this.ledger.publish_screen(run, Payload("anndata", screen), table_text(screen_table(screen)))
+    files = _plate_files(intake) | {"decision.json": encode_json(dict(decision)).decode()}
+    batch, platemap = (
+        (None, None) if found.batch is None else (this.cp.load(found.batch[n]) for n in ("batch", "platemap"))
+    )
+    if batch is not None and platemap is not None:
+        texts = design_files(batch, platemap, this.config.plates)
+        files |= {f"proposal/{name}": text for name, text in texts.items()}
+    links = {name: name for name in sorted(files)}
+    links |= {f"hybrid screen ({name})": f"../../../../{folder}/{name}" for name in ("screen.csv", "screen.zarr")}
+    files["report.html"] = render_report(
+        ReportData(
+            campaign=this.config.campaign.name,
+            round_index=this.number,
+            run_index=run.number,
+            unit=this.config.readout.unit,
+            kind=this.config.readout.kind,
+            tolerance=this.config.readout.tolerance,
+            decision=decision,
+            quality=intake.qualities,
+            plate_states=intake.book.table(),
+            screen=screen.obs,
+            recomputed=pd.DataFrame(
+                [event.model_dump(include={"node", "status", "reason"}) for event in this.cp.events]
+            ),
+            batch=batch,
+            platemap=platemap,
+            links=links,
+            **report_tables(
+                this.cp,
+                [other for other in this.ledger.looks() if other.folder != run.folder],
+                {**decision, "round": this.number, "run": run.number},
+                found.labels,
+                found.standing,
+                found.omega,
+                found.model.fitted,
+                found.forward,
+                batch,
+            ),
+        )
+    )
+    kept = ("stop", "certified", "bound", "estimate", "gamma", "look", "wells_used", "risk_this_look")
+    summary = {name: decision[name] for name in kept}
+    summary |= {"round": this.number, "run": run.number, "status": "decided", "screen": folder}
+    summary |= {"evidence": found.evidence}
+    return this.ledger.finish_run(run, files, summary)
+
+
+def _release(this: Round, run: Run, batch: Outputs | None) -> int | None:
+    """Release the proposal as the next design where no approval is asked for."""
+    if batch is None or this.config.approval == "required":
+        return None
+    texts = design_files(this.cp.load(batch["batch"]), this.cp.load(batch["platemap"]), this.config.plates)
+    _, newly = release(this.ledger.storage, this.number + 1, texts, run.folder)
+    return this.number + 1 if newly else None
+
+
+def _lock(this: Round) -> RoundLock:
+    nodes = {name: this.cp.records[name] for name in sorted(this.cp.records)}
+    return RoundLock(campaign=this.config.campaign.name, round=this.number, nodes=nodes, versions=package_versions())
+
+
+def _plate_files(intake: Intake) -> dict[str, str]:
+    rejections = pd.DataFrame(intake.rejections, columns=["file", "plate", "line", "reason"]).astype({"line": "Int64"})
+    return {
+        "plates.csv": table_text(intake.book.table()),
+        "repeats.csv": table_text(intake.book.repeats()),
+        "rejected.csv": table_text(rejections),
+        "quality.json": encode_json(list(intake.qualities)).decode(),
+    }
+
+
+def _show(this: Round, intake: Intake, verdict: str) -> None:
+    """Artifacts with stable keys: the verdict and the plate table."""
+    slug = re.sub(r"[^a-z0-9]+", "-", this.config.campaign.name.lower()).strip("-")
+    create_markdown_artifact(markdown=f"# Round {this.number}\n\n{verdict}", key=f"{slug}-verdict")
+    plates = intake.book.table()
+    rows = plates[plates["round"] == this.number].astype(str)
+    create_table_artifact(
+        table=[dict(zip(rows.columns, row, strict=True)) for row in rows.values], key=f"{slug}-plates"
+    )
+
+
+def _result(
+    this: Round,
+    intake: Intake,
+    run: Run | None,
+    status: Literal["decided", "unchanged", "waiting", "planned"],
+    message: str,
+    decision: Mapping[str, Any] | None = None,
+    released: int | None = None,
+) -> RoundResult:
+    passed, planned = intake.book.passed_share(this.number)
+    storage = this.ledger.storage
+    summary = {} if run is None or run.summary is None else run.summary
+    screen = summary.get("screen")
+    return RoundResult(
+        campaign=this.config.campaign.name,
+        location=storage.url,
+        round=this.number,
+        run=None if run is None else run.number,
+        status=status,
+        message=message,
+        events=this.cp.events,
+        plates_passed=passed,
+        plates_planned=planned,
+        repeats=intake.book.repeats()["barcode"].tolist(),
+        rejections=[dict(rejection) for rejection in intake.rejections],
+        decision=None if decision is None else dict(decision),
+        screen=None if screen is None else storage.locate(screen),
+        report=None if run is None or screen is None else storage.locate(f"{run.folder}/report.html"),
+        released=released,
+    )

@@ -1,0 +1,64 @@
+"""What the flows answer: frozen, JSON, and with a sentence for people."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.checkpoints.records import Event
+
+
+class Result(BaseModel):
+    """Base of every answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    campaign: str
+    location: str
+
+
+class Opened(Result):
+    """Answer of `open`."""
+
+    newly: bool
+    revision: int
+    perturbations: int
+    audit: int
+    plates: int
+    wells: int
+    design: str
+
+
+class RoundResult(Result):
+    """Answer of `round` and `plan`.
+
+    `status`: decided (a screen was published), unchanged (nothing new; the newest run stands), waiting (too few plates
+    have passed), planned (nothing was done).
+    """
+
+    round: int
+    run: int | None
+    status: Literal["decided", "unchanged", "waiting", "planned"]
+    message: str
+    events: list[Event]
+    plates_passed: int
+    plates_planned: int
+    repeats: list[str]
+    rejections: list[dict[str, Any]]
+    decision: dict[str, Any] | None = None
+    screen: str | None = None
+    report: str | None = None
+    released: int | None = None
+
+    @property
+    def computed(self) -> list[Event]:
+        """Nodes that had to be computed, or would have to be."""
+        return [event for event in self.events if event.status != "cached"]
+
+
+class Released(Result):
+    """Answer of `release`."""
+
+    round: int
+    newly: bool
+    design: str
+    source: str

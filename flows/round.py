@@ -1,0 +1,151 @@
+"""One round: ingest → align → fit → predict → Ω → stop? → choose → publish. A rerun computes only what changed."""
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.campaign import checked_config
+from flows.ingestion import take_in
+from flows.parts import Findings, Intake, Model, Round
+from flows.publishing import publish_round, publish_waiting
+from flows.results import RoundResult
+from tasks.batches.task import propose_batch
+from tasks.campaigns.ledger import Ledger
+from tasks.campaigns.task import membership
+from tasks.checkpoints.checkpointer import Checkpointer, Outputs
+from tasks.checkpoints.keys import derive_seed, digest
+from tasks.checkpoints.refs import Ref
+from tasks.checkpoints.store import CheckpointStore
+from tasks.ensembles.task import Reference, chunk_bounds, fit_ensemble, forward_residuals, predict_chunk
+from tasks.errors import UserError
+from tasks.operators.task import error_operator
+from tasks.publishing.task import make_screen
+from tasks.readouts.task import align_run, make_labels
+from tasks.stopping.task import decide_round
+
+
+@flow(name="round", flow_run_name="round {round_index}", persist_result=False, validate_parameters=False)
+def run_round(config_path: str, round_index: int | None = None, plan: bool = False) -> RoundResult:
+    """Compute a round, the newest with plates in by default. With `plan`, only tell what would be computed and why."""
+    this, intake = prepare(config_path, round_index, plan)
+    if not intake.enough:
+        return publish_waiting(this, intake)
+    standing = stand(this)
+    labels = label(this, intake, standing)
+    model = fit(this, "", labels["training"], this.number)
+    reference = look_back(this)
+    forward = residuals(this, reference, labels, standing)
+    omega = error_operator.submit(
+        this.cp, this.config, model.chunks, labels, standing, forward[0] if forward else None, reference
+    ).result()
+    decided, evidence = look(this, intake, labels, standing, model)
+    batch = choose(this, omega, model, standing, decided)
+    screen = make_screen.submit(
+        this.cp, this.config, this.number, this.library, model.chunks, omega, labels, standing, decided["decision"]
+    ).result()
+    findings = Findings(model, labels, standing, omega, decided, evidence, batch, screen, forward)
+    return publish_round(this, intake, findings)
+
+
+def stand(this: Round) -> Ref:
+    """Who is chosen and who is hidden, from the released designs."""
+    batches = {design.round_index: design.batch for design in this.designs}
+    return membership.submit(this.cp, this.library, batches).result()["table"]
+
+
+def prepare(config_path: str, round_index: int | None, plan: bool) -> tuple[Round, Intake]:
+    """Open the books, take in what arrived, and settle which round it is."""
+    config = checked_config(config_path)
+    ledger = Ledger.of(config)
+    ledger.require_open()
+    if not plan:
+        ledger.revise(config)
+    designs, library = ledger.designs(), ledger.library()
+    if round_index is not None and not 0 <= round_index < len(designs):
+        raise UserError("no such round", where="--round", got=round_index, expected=f"0 to {len(designs) - 1}")
+    if library is None:
+        raise UserError("the library is not registered", where=ledger.storage.url, todo="Open the campaign again.")
+    before = next((run.lock.nodes for n in reversed(range(len(designs))) for run in reversed(ledger.runs(n))), {})
+    cp = Checkpointer(CheckpointStore(ledger.storage), before, flow_run=flow_run.get_id(), plan=plan)
+    intake = take_in(cp, ledger, config, designs, round_index)
+    return Round(config, ledger, cp, library, designs[: intake.round_index + 1], intake.round_index), intake
+
+
+def label(this: Round, intake: Intake, standing: Ref) -> Outputs:
+    """Align every run on its controls, and average the wells of each perturbation."""
+    config = this.config
+    aligned = {
+        run: align_run.submit(this.cp, run, wells, config.alignment, config.plates)
+        for run, wells in intake.runs.items()
+    }
+    runs = {run: future.result() for run, future in aligned.items()}
+    return make_labels.submit(this.cp, "labels", runs, standing, config.readout).result()
+
+
+def fit(this: Round, prefix: str, labels: Ref, round_index: int) -> Model:
+    """Fit the ensemble of a round and predict the library in chunks."""
+    config = this.config
+    seed = derive_seed(config.campaign.seed, "fit", round_index)
+    fitted = fit_ensemble.submit(
+        this.cp, f"{prefix}fit", this.library, labels, config.readout, config.ensemble, config.operators, seed
+    ).result()
+    futures = [
+        predict_chunk.submit(this.cp, f"{prefix}predict/{number:05d}", this.library, fitted, start, stop)
+        for number, (start, stop) in enumerate(chunk_bounds(rows_of(this.library), config.compute.chunk_rows))
+    ]
+    return Model(fitted, [future.result() for future in futures])
+
+
+def look_back(this: Round) -> Reference | None:
+    """The ensemble of the newest earlier round, with the labels it had seen; its pieces are checkpoints already."""
+    previous = next((run for n in reversed(range(this.number)) if (run := this.ledger.last_decided(n))), None)
+    if previous is None:
+        return None
+    seen = previous.lock.nodes["labels"].outputs["training"]
+    return Reference(previous.round_index, fit(this, "reference/", seen, previous.round_index).chunks, seen)
+
+
+def residuals(this: Round, reference: Reference | None, labels: Outputs, standing: Ref) -> list[Outputs]:
+    """Forward residuals on new training labels, and, for the report alone, on hidden audit labels."""
+    if reference is None:
+        return []
+    futures = [
+        forward_residuals.submit(this.cp, node, this.library, reference, labels[name], standing)
+        for node, name in (("forward", "training"), ("forward/audit", "audit"))
+    ]
+    return [future.result() for future in futures]
+
+
+def look(this: Round, intake: Intake, labels: Outputs, standing: Ref, model: Model) -> tuple[Outputs, str]:
+    """Look at the audit once. Computing the same evidence again is the same look and spends no risk."""
+    evidence = digest([labels["training"], labels["audit"], standing, [chunk["members"] for chunk in model.chunks]])
+    wells = intake.wells_used, rows_of(this.library) * this.config.plates.replicates
+    looks = earlier_looks(this, evidence)
+    config = this.config
+    decided = decide_round.submit(
+        this.cp, labels, standing, model.chunks, config.readout, config.stopping, this.number, looks, wells
+    ).result()
+    return decided, evidence
+
+
+def rows_of(library: Ref) -> int:
+    """Perturbations of the library."""
+    return library.shape[0] if library.shape else 0
+
+
+def earlier_looks(this: Round, evidence: str) -> list[tuple[int, float]]:
+    """Round and risk of every look before the first one at this evidence, in the order they were published."""
+    looks: dict[str, tuple[int, float]] = {}
+    for run in this.ledger.looks():
+        summary = run.summary or {}
+        if summary["evidence"] == evidence:
+            break
+        looks.setdefault(summary["evidence"], (run.round_index, summary["risk_this_look"]))
+    return list(looks.values())
+
+
+def choose(this: Round, omega: Outputs, model: Model, standing: Ref, decided: Outputs) -> Outputs | None:
+    """The next batch, unless the campaign stops here."""
+    decision = decided["decision"]
+    if not decision.pending and this.cp.load(decision)["stop"]:
+        return None
+    return propose_batch.submit(this.cp, omega, model.chunks, standing, this.config, this.number + 1).result()

@@ -1,0 +1,153 @@
+"""Worklists for liquid handlers: Echo pick list (nL) and a generic list (µL)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import UserError
+
+ECHO_COLUMNS = (
+    "Source Plate Barcode",
+    "Source Well",
+    "Destination Plate Barcode",
+    "Destination Well",
+    "Transfer Volume",
+    "Sample ID",
+    "Sample Name",
+)
+GENERIC_COLUMNS = ("plate", "well", "sample", "role", "replicate", "volume_ul")
+SOURCE_COLUMNS = ("sample", "plate", "well")
+
+# Volume of one Echo droplet; transfers are whole numbers of droplets.
+DROPLET_NL = 2.5
+# Spreadsheets take cells that begin like this for formulas.
+FORMULA = re.compile(r"^[=+\-@\t\r]")
+
+
+def echo_picklist(
+    platemap: pd.DataFrame,
+    volume_nl: float,
+    reagents: Mapping[str, str] | None = None,
+    sources: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Pick list for an acoustic dispenser: one transfer per used well, in the order of the plate map.
+
+    Args:
+        platemap: Plate map of a round.
+        volume_nl: Volume of every transfer [nL], a multiple of 2.5.
+        reagents: What is dispensed as `negcon` and `poscon`; the role itself where none is named.
+        sources: Where the stock stands: columns `sample` (perturbation id or reagent), `plate`, `well`. Without it
+            both source columns stay empty, and `Sample ID` is the key to fill them from the compound store.
+
+    Returns:
+        Columns ECHO_COLUMNS; wells unpadded (A1), volume in nL, text safe for spreadsheets.
+
+    Raises:
+        UserError: If the volume is no whole number of droplets, or a sample has no source or two of them.
+    """
+    droplets = volume_nl / DROPLET_NL
+    if not (droplets > 0 and float(droplets).is_integer()):
+        raise UserError(
+            "volume is no whole number of droplets",
+            where="Echo pick list",
+            got=f"{volume_nl:g} nL",
+            expected=f"a multiple of {DROPLET_NL:g} nL",
+        )
+    used, sample = _used_wells(platemap, reagents)
+    picklist = pd.DataFrame(
+        {
+            "Source Plate Barcode": _source(sample, sources, "plate"),
+            "Source Well": [_unpadded(well) for well in _source(sample, sources, "well")],
+            "Destination Plate Barcode": used["barcode"],
+            "Destination Well": [_unpadded(well) for well in used["well"]],
+            "Transfer Volume": np.full(len(used), float(volume_nl)),
+            "Sample ID": sample,
+            "Sample Name": [f"{s} ({r})" if r != "sample" else s for s, r in zip(sample, used["role"], strict=True)],
+        },
+        columns=list(ECHO_COLUMNS),
+    )
+    return escape_formulas(picklist)
+
+
+def generic_worklist(
+    platemap: pd.DataFrame, volume_ul: float, reagents: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Worklist for any liquid handler or a pipette: one line per used well, in the order of the plate map.
+
+    Args:
+        platemap: Plate map of a round.
+        volume_ul: Volume of every transfer [µL].
+        reagents: What is dispensed as `negcon` and `poscon`; the role itself where none is named.
+
+    Returns:
+        Columns GENERIC_COLUMNS; wells padded (A01), volume in µL, text safe for spreadsheets.
+
+    Raises:
+        UserError: If the volume is not positive.
+    """
+    if not (np.isfinite(volume_ul) and volume_ul > 0):
+        raise UserError("volume must be positive", where="worklist", got=f"{volume_ul:g} µL", expected="more than 0")
+    used, sample = _used_wells(platemap, reagents)
+    worklist = pd.DataFrame(
+        {
+            "plate": used["barcode"],
+            "well": used["well"],
+            "sample": sample,
+            "role": used["role"],
+            "replicate": used["replicate"],
+            "volume_ul": np.full(len(used), float(volume_ul)),
+        },
+        columns=list(GENERIC_COLUMNS),
+    )
+    return escape_formulas(worklist)
+
+
+def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before every text cell that a spreadsheet would run as a formula."""
+    escaped = table.copy()
+    for column in escaped.columns:
+        if escaped[column].dtype == object:
+            escaped[column] = escaped[column].map(_escape)
+    return escaped
+
+
+def _escape(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def _used_wells(platemap: pd.DataFrame, reagents: Mapping[str, str] | None) -> tuple[pd.DataFrame, list[str]]:
+    """Wells that are not empty, and what goes into each."""
+    used = platemap[platemap["role"] != "empty"].reset_index(drop=True)
+    names = dict(reagents or {})
+    return used, [
+        str(perturbation) if role == "sample" else names.get(role) or str(role)
+        for role, perturbation in zip(used["role"], used["perturbation"], strict=True)
+    ]
+
+
+def _source(sample: list[str], sources: pd.DataFrame | None, column: str) -> list[str]:
+    if sources is None:
+        return [""] * len(sample)
+    if sources["sample"].duplicated().any():
+        twice = sources["sample"][sources["sample"].duplicated()].iloc[0]
+        raise UserError("sample has two sources", where="sources", got=twice, expected="each sample once")
+    place = dict(zip(sources["sample"].astype(str), sources[column].astype(str), strict=True))
+    missing = sorted({name for name in sample if name not in place})
+    if missing:
+        raise UserError(
+            "samples without a source well",
+            where="sources",
+            got=f"{len(missing)}, the first is {missing[0]}",
+            todo="Add them to the source table, or leave the table out and fill the columns in later.",
+        )
+    return [place[name] for name in sample]
+
+
+def _unpadded(well: str) -> str:
+    """A01 → A1; anything that is no well (an empty cell) stays."""
+    found = re.fullmatch(r"([A-Za-z]{1,2})0*([0-9]+)", well)
+    return f"{found[1].upper()}{int(found[2])}" if found else well

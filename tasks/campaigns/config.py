@@ -1,0 +1,245 @@
+"""The configuration of a campaign: one YAML file, one model, checked when it is read."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class CampaignSection(Section):
+    """Who the campaign is and where it lives."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+        description="Name of the campaign: letters, digits, - and _. Folder name and prefix of every barcode.",
+    )
+    storage: str = Field(
+        default="campaigns",
+        min_length=1,
+        description="Where all is kept: a folder (relative to this file) or any fsspec URL, as s3://bucket/prefix.",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed from which every random choice is derived.")
+
+
+class LibrarySection(Section):
+    """The finite set of perturbations that the campaign is about."""
+
+    uri: str = Field(
+        min_length=1,
+        description="AnnData (.h5ad, .zarr) or table (.csv, .tsv, .parquet), relative to this file or an fsspec URL.",
+    )
+    id: str = Field(default="perturbation", description="Tables only: the column with the unique perturbation id.")
+    features: str = Field(
+        default="X",
+        description="AnnData: X or a key of obsm. Tables: a prefix of the columns, or X for all numeric ones.",
+    )
+
+
+class ReadoutColumns(Section):
+    """Names of the columns of a long-form plate file."""
+
+    plate: str = Field(default="plate", description="Column with the plate's barcode.")
+    well: str = Field(default="well", description="Column with the well (A1, A01, AF48).")
+    value: str = Field(default="value", description="Column with the readout, in the instrument's unit.")
+    run: str = Field(default="run", description="Column with the run; may be absent (each file is then one run).")
+    attempt: str = Field(default="attempt", description="Column with the plate's attempt; may be absent (1).")
+
+
+class ReadoutSection(Section):
+    """What a well reports, and when a prediction of it counts as correct."""
+
+    kind: Literal["continuous", "binary"] = Field(
+        default="continuous", description="continuous: the aligned value. binary: aligned value above the threshold."
+    )
+    unit: str = Field(default="", description="Unit of the aligned value, for reports.")
+    tolerance: float | None = Field(
+        default=None,
+        gt=0,
+        description="Continuous: a prediction within this of the measurement is correct [readout unit].",
+    )
+    threshold: float | None = Field(
+        default=None, description="Binary: aligned value above which the class is 1 [readout unit]."
+    )
+    columns: ReadoutColumns = Field(default_factory=ReadoutColumns, description="Column names of the plate files.")
+
+    @model_validator(mode="after")
+    def _kind_has_its_number(self) -> Self:
+        if self.kind == "continuous" and self.tolerance is None:
+            raise ValueError("tolerance is needed for a continuous readout")
+        if self.kind == "binary" and self.threshold is None:
+            raise ValueError("threshold is needed for a binary readout")
+        return self
+
+
+class ControlWells(Section):
+    """Where one kind of control stands on every plate."""
+
+    wells: tuple[str, ...] = Field(min_length=1, description="Wells (A01) or rectangles (A01:H01).")
+    nominal: float | None = Field(
+        default=None, description="Known value of this control [readout unit]; two-point needs it."
+    )
+    reagent: str = Field(default="", description="What is dispensed there, for the worklist.")
+
+
+class PlatesSection(Section):
+    """The plates: format, controls, how many."""
+
+    format: Literal[96, 384, 1536] = Field(default=384, description="Wells of a plate.")
+    negcon: ControlWells = Field(description="Negative control wells.")
+    poscon: ControlWells | None = Field(default=None, description="Positive control wells.")
+    edge: Literal["use", "empty"] = Field(default="use", description="empty: no sample in the outermost wells.")
+    replicates: int = Field(default=1, ge=1, le=8, description="Wells a perturbation gets, each on another plate.")
+    transfer_nl: float = Field(
+        default=25.0, gt=0, multiple_of=2.5, description="Volume dispensed into each used well, for the worklists [nL]."
+    )
+    initial: int = Field(default=4, ge=1, description="Plates of round 0.")
+    per_round: int = Field(default=4, ge=1, description="Plates of every later round.")
+
+    @model_validator(mode="after")
+    def _replicates_fit(self) -> Self:
+        for name in ("initial", "per_round"):
+            if getattr(self, name) < self.replicates:
+                raise ValueError(f"{name} must be at least replicates: each replicate stands on another plate")
+        return self
+
+
+class QualitySection(Section):
+    """Thresholds of plate quality control. A plate passes when every metric that can be computed does."""
+
+    min_zprime: float | None = Field(default=0.3, le=1, description="Smallest robust Z′ of negcon and poscon.")
+    min_ssmd: float | None = Field(default=3.0, ge=0, description="Smallest |SSMD| of negcon and poscon (robust).")
+    max_negcon_cv: float | None = Field(
+        default=None, gt=0, description="Largest robust coefficient of variation of negcon."
+    )
+    max_missing: Share = Field(default=0.05, description="Largest share of used wells without a value.")
+    min_passed: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.75, description="A round goes on when at least this share of its plates has passed."
+    )
+
+
+class AlignmentSection(Section):
+    """How plates are brought onto one scale. Fitted on control wells only."""
+
+    method: str = Field(
+        default="negcon",
+        description="negcon: centre and scale on negcon. two-point: negcon and poscon to their nominal values.",
+    )
+    shrinkage: bool = Field(
+        default=True, description="Shrink a plate's offset and scale to its run's, by control noise and count."
+    )
+    min_controls: int = Field(default=2, ge=1, description="Fewer wells than this of a needed control is an error.")
+
+
+class EnsembleSection(Section):
+    """The predictors."""
+
+    model: str = Field(default="mlp", description="Model of a member.")
+    members: int = Field(default=16, ge=2, le=512, description="Members of the ensemble.")
+    hidden: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(
+        default=(128, 128), min_length=1, description="Width of each hidden layer."
+    )
+    epochs: int = Field(default=80, ge=1, description="Largest number of passes over the labels.")
+    patience: int = Field(
+        default=15, ge=1, description="Stop a member after so many epochs without a better held-out loss."
+    )
+    batch_size: int = Field(default=64, ge=2, description="Labels a gradient step.")
+    learning_rate: float = Field(default=4e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(default=1.0, ge=0, description="Decoupled weight decay.")
+    clip: float | None = Field(
+        default=3.0, gt=0, description="Standardised features are softly clipped at this many sd."
+    )
+
+
+class OperatorsSection(Section):
+    """How Ω is estimated."""
+
+    within: Literal["none", "last-layer"] = Field(
+        default="last-layer", description="Add each member's own posterior (last-layer Laplace) to Σ_F."
+    )
+    sketch: int = Field(default=128, ge=1, le=512, description="Columns to which the last-layer factor is sketched.")
+    features: int = Field(default=32, ge=1, le=64, description="Leading ensemble features p of the quadratic Δ.")
+    ridge: float = Field(
+        default=1.0, gt=0, description="Ridge λ of the quadratic Δ, relative to the features' mean squared Gram."
+    )
+
+
+class Slot(Section):
+    """A share of the batch for one strategy."""
+
+    strategy: str = Field(description="Name of a strategy.")
+    share: Annotated[float, Field(gt=0, le=1)] = Field(description="Share of the strategic wells.")
+
+
+class BatchSection(Section):
+    """What a round measures."""
+
+    slots: tuple[Slot, ...] = Field(
+        default=(Slot(strategy="eigenspace-clusters", share=1.0),),
+        min_length=1,
+        description="Strategies and their shares (sum 1).",
+    )
+    operator: Literal["reducible", "members"] = Field(
+        default="reducible", description="Operator whose eigenspace strategies see."
+    )
+    random_arm: Share = Field(
+        default=0.1,
+        description="Share of every batch drawn uniformly: tops up the audit and is the control for active selection.",
+    )
+    audit: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.08, description="Share of the library drawn uniformly as audit set when the campaign opens."
+    )
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        total = math.fsum(slot.share for slot in self.slots)
+        if not math.isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(f"the shares of the slots must sum to 1, not {total:g}")
+        return self
+
+
+class StoppingSection(Section):
+    """When the campaign has measured enough."""
+
+    gamma: Probability = Field(default=0.9, description="Target system accuracy γ.")
+    risk: Probability = Field(default=0.05, description="Allowed probability δ_risk that the certificate is wrong.")
+    rule: str = Field(default="audit", description="Stopping rule.")
+    max_rounds: int = Field(default=8, ge=1, description="Rounds after round 0, at most. The risk is split over them.")
+
+
+class ComputeSection(Section):
+    """Where the heavy work runs. Changes no result."""
+
+    dask: str = Field(default="local", description="local, or the address of a Dask scheduler.")
+    chunk_rows: int = Field(
+        default=16384, ge=1, description="Perturbations predicted at a time; each chunk is a checkpoint."
+    )
+
+
+class CampaignConfig(Section):
+    """The whole configuration of a campaign."""
+
+    campaign: CampaignSection
+    library: LibrarySection
+    readout: ReadoutSection
+    plates: PlatesSection
+    quality: QualitySection = Field(default_factory=QualitySection)
+    alignment: AlignmentSection = Field(default_factory=AlignmentSection)
+    ensemble: EnsembleSection = Field(default_factory=EnsembleSection)
+    operators: OperatorsSection = Field(default_factory=OperatorsSection)
+    batch: BatchSection = Field(default_factory=BatchSection)
+    stopping: StoppingSection = Field(default_factory=StoppingSection)
+    compute: ComputeSection = Field(default_factory=ComputeSection)
+    approval: Literal["off", "required"] = Field(
+        default="off", description="required: a proposed batch waits for `hybridscreen release`."
+    )

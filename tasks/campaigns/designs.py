@@ -1,0 +1,103 @@
+"""Released designs: what the lab was told to measure. Written once, never changed."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tasks.checkpoints.keys import sha256
+from tasks.checkpoints.payloads import encode_json
+from tasks.checkpoints.refs import Ref
+from tasks.checkpoints.storage import Storage
+
+PLATEMAP, BATCH = "platemap.csv", "batch.csv"
+_COLUMNS: dict[str, type] = {
+    **dict.fromkeys(["barcode", "well", "role", "perturbation", "slot", "action", "arm", "reason"], str),
+    **dict.fromkeys(["row", "column", "replicate", "rank", "mode"], int),
+    "score": float,
+}
+
+
+@dataclass(frozen=True)
+class Design:
+    """The released design of one round: references to its plate map and its batch."""
+
+    round_index: int
+    platemap: Ref
+    batch: Ref
+    source: str
+
+
+def round_folder(round_index: int) -> str:
+    """Folder of a round below the campaign's root."""
+    return f"rounds/{round_index:04d}"
+
+
+def table_text(frame: pd.DataFrame) -> str:
+    """A table of a design as CSV text, the same for the same content."""
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def read_table(text: str) -> pd.DataFrame:
+    """A table of a design from its CSV text. Ids such as NA or 007 stay text."""
+    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    if "score" in frame.columns:
+        frame["score"] = pd.to_numeric(frame["score"])  # no score is an empty cell
+    return frame.astype({name: kind for name, kind in _COLUMNS.items() if name in frame.columns})
+
+
+def release(storage: Storage, round_index: int, texts: Mapping[str, str], source: str) -> tuple[Design, bool]:
+    """Release a design to the lab.
+
+    `design.json` is created first, only if absent, and fixes the digest of every file; the files follow. Releasing
+    again, after a crash in between too, completes the same design.
+
+    Args:
+        storage: The campaign's files.
+        round_index: Round that the design is for.
+        texts: Content of the files by name; `platemap.csv` and `batch.csv` among them.
+        source: The run whose proposal this is.
+
+    Returns:
+        The design, and whether this call was the one that released it.
+    """
+    folder = f"{round_folder(round_index)}/design"
+    files = {name: sha256(text.encode()) for name, text in texts.items()}
+    claim = {"round": round_index, "source": source, "files": files}
+    created = storage.create(f"{folder}/design.json", encode_json(claim))
+    design = read_design(storage, round_index)
+    if design is None:
+        raise FileNotFoundError(storage.locate(f"{folder}/design.json"))
+    if created or json.loads(storage.read(f"{folder}/design.json"))["files"] == files:
+        for name, text in texts.items():
+            storage.create(f"{folder}/{name}", text.encode())
+    return design, created
+
+
+def read_design(storage: Storage, round_index: int) -> Design | None:
+    """The released design of a round, None if there is none."""
+    folder = f"{round_folder(round_index)}/design"
+    try:
+        claim = json.loads(storage.read(f"{folder}/design.json"))
+    except FileNotFoundError:
+        return None
+    refs = {name: Ref(uri=f"{folder}/{name}", sha256=claim["files"][name], kind="text") for name in (PLATEMAP, BATCH)}
+    return Design(round_index, refs[PLATEMAP], refs[BATCH], claim["source"])
+
+
+def first_entries(batches: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Round and arm in which each perturbation first stood in a batch.
+
+    Args:
+        batches: Batch table by round.
+
+    Returns:
+        Columns perturbation, round, arm; one row per perturbation that was ever in a batch.
+    """
+    rows = [batches[number][["perturbation", "arm"]].assign(round=number) for number in sorted(batches)]
+    table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["perturbation", "arm", "round"])
+    return table.drop_duplicates("perturbation", ignore_index=True)[["perturbation", "round", "arm"]]

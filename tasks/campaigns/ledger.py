@@ -1,0 +1,254 @@
+"""The ledger: what was opened, released, uploaded, computed and published. The object store is its only state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anndata
+
+from tasks.campaigns.config import CampaignConfig
+from tasks.campaigns.designs import Design, read_design, round_folder
+from tasks.campaigns.reading import dump_config, parse_config
+from tasks.checkpoints.keys import sha256
+from tasks.checkpoints.payloads import Payload, encode, encode_json
+from tasks.checkpoints.records import RoundLock
+from tasks.checkpoints.refs import Ref
+from tasks.checkpoints.storage import Storage
+from tasks.checkpoints.store import describe
+from tasks.errors import UserError
+
+_LIBRARY_MANIFEST = "library/manifest.json"
+_FIXED = {
+    "campaign": ("name", "seed"),
+    "library": ("id", "features"),
+    "readout": ("kind",),
+    "plates": ("format",),
+    "batch": ("audit",),
+}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file in the inbox."""
+
+    path: str
+    sha256: str
+
+    def ref(self) -> Ref:
+        """Reference to the file's bytes."""
+        return Ref(uri=self.path, sha256=self.sha256, kind="text")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One time that a round was computed. `summary` is None while it is not finished."""
+
+    round_index: int
+    number: int
+    folder: str
+    lock: RoundLock
+    summary: Mapping[str, Any] | None
+
+    @property
+    def decided(self) -> bool:
+        """Whether the run came to a decision and published a screen."""
+        return self.summary is not None and self.summary["status"] == "decided"
+
+
+class Ledger:
+    """Reads and extends the record of one campaign.
+
+    Args:
+        storage: The campaign's folder.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    @classmethod
+    def of(cls, config: CampaignConfig) -> Ledger:
+        """The ledger where the configuration says."""
+        return cls(Storage(config.campaign.storage).below(config.campaign.name))
+
+    # Revisions of the configuration
+
+    def revisions(self) -> list[int]:
+        """Numbers of the configuration's revisions."""
+        names = [path.rsplit("/", 1)[-1] for path in self.storage.list("revisions")]
+        return sorted(int(name.removesuffix(".yaml")) for name in names if name.endswith(".yaml"))
+
+    def config(self, revision: int) -> CampaignConfig:
+        """The configuration of a revision."""
+        path = f"revisions/{revision:04d}.yaml"
+        return parse_config(self.storage.read(path).decode(), self.storage.locate(path))
+
+    def revise(self, config: CampaignConfig) -> int:
+        """Record the configuration as a new revision if it differs from the newest.
+
+        Raises:
+            UserError: If something that is fixed for the life of a campaign would change.
+        """
+        numbers = self.revisions()
+        if numbers:
+            last = self.config(numbers[-1])
+            if dump_config(last) == dump_config(config):
+                return numbers[-1]
+            self._refuse_fixed(last, config)
+        number = (numbers[-1] if numbers else 0) + 1
+        if not self.storage.create(f"revisions/{number:04d}.yaml", dump_config(config).encode()):
+            return self.revise(config)
+        return number
+
+    def _refuse_fixed(self, last: CampaignConfig, config: CampaignConfig) -> None:
+        for section, names in _FIXED.items():
+            for name in names:
+                before, now = getattr(getattr(last, section), name), getattr(getattr(config, section), name)
+                if before != now:
+                    raise UserError(
+                        f"{section}.{name} cannot change once a campaign is open",
+                        where=self.storage.url,
+                        got=repr(now),
+                        expected=repr(before),
+                        todo="Open a campaign of another name instead.",
+                    )
+
+    def require_open(self) -> None:
+        """Raise a UserError if the campaign has not been opened."""
+        if read_design(self.storage, 0) is None:
+            raise UserError(
+                "no such campaign", where=self.storage.url, todo="Open it first: hybridscreen open campaign.yaml"
+            )
+
+    # Library
+
+    def register_library(self, library: anndata.AnnData) -> Ref:
+        """Write the library once.
+
+        Raises:
+            UserError: If another library is registered already.
+        """
+        payload = Payload("anndata", library)
+        files = encode(payload)
+        stored = describe("library/library", payload, files)
+        known = self.library()
+        if known is not None and known != stored.ref():
+            raise UserError(
+                "the library differs from the one this campaign was opened with",
+                where=self.storage.url,
+                todo="A library is fixed for the life of a campaign; open another for the new one.",
+            )
+        if known is None:
+            for path, data in zip(stored.paths(), files.values(), strict=True):
+                self.storage.write(path, data)
+            self.storage.create(_LIBRARY_MANIFEST, encode_json(stored.model_dump(mode="json")))
+        return stored.ref()
+
+    def library(self) -> Ref | None:
+        """Reference to the registered library, None before the campaign is opened."""
+        try:
+            stored = json.loads(self.storage.read(_LIBRARY_MANIFEST))
+        except FileNotFoundError:
+            return None
+        return Ref(uri=stored["uri"], sha256=stored["sha256"], kind="anndata", shape=stored["shape"])
+
+    # Designs and uploads
+
+    def designs(self) -> list[Design]:
+        """Released designs in the order of their rounds."""
+        found: list[Design] = []
+        while (design := read_design(self.storage, len(found))) is not None:
+            found.append(design)
+        return found
+
+    def uploads(self) -> list[Upload]:
+        """Files of the inbox with their digests. The inbox is never written, moved or deleted."""
+        contents = self.storage.read_many(self.storage.list("inbox"))
+        return [Upload(path, sha256(data)) for path, data in sorted(contents.items())]
+
+    # Runs and screens
+
+    def runs(self, round_index: int) -> list[Run]:
+        """Runs of a round in order, unfinished ones included."""
+        base = f"{round_folder(round_index)}/runs"
+        found = []
+        for name in self.storage.folders(base):
+            files = self.storage.read_many([f"{base}/{name}/round.lock.json", f"{base}/{name}/run.json"])
+            lock = files.get(f"{base}/{name}/round.lock.json")
+            summary = files.get(f"{base}/{name}/run.json")
+            if lock is not None:
+                found.append(
+                    Run(
+                        round_index,
+                        int(name),
+                        f"{base}/{name}",
+                        RoundLock.model_validate_json(lock),
+                        None if summary is None else json.loads(summary),
+                    )
+                )
+        return found
+
+    def last_decided(self, round_index: int) -> Run | None:
+        """The newest run of a round that came to a decision."""
+        decided = [run for run in self.runs(round_index) if run.decided]
+        return decided[-1] if decided else None
+
+    def looks(self) -> list[Run]:
+        """All decided runs of all rounds, in the order their screens were published."""
+        decided = [run for design in self.designs() for run in self.runs(design.round_index) if run.decided]
+        return sorted(decided, key=lambda run: str((run.summary or {})["screen"]))
+
+    def claim_run(self, lock: RoundLock) -> Run:
+        """The run of this lock: the newest one if its lock is the same, else a new one of the next number."""
+        data = encode_json(lock.model_dump(mode="json"))
+        while True:
+            runs = self.runs(lock.round)
+            if runs and runs[-1].lock.nodes == lock.nodes:
+                return runs[-1]
+            number = (runs[-1].number if runs else 0) + 1
+            folder = f"{round_folder(lock.round)}/runs/{number:02d}"
+            if self.storage.create(f"{folder}/round.lock.json", data):
+                return Run(lock.round, number, folder, lock, None)
+
+    def finish_run(self, run: Run, files: Mapping[str, str], summary: Mapping[str, Any]) -> Run:
+        """Write the files of a run, then `run.json`, which makes it finished. Gives the finished run."""
+        for name, text in files.items():
+            self.storage.write(f"{run.folder}/{name}", text.encode())
+        self.storage.create(f"{run.folder}/run.json", encode_json(dict(summary)))
+        return replace(run, summary=json.loads(self.storage.read(f"{run.folder}/run.json")))
+
+    def publish_screen(self, run: Run, library: Payload, table: str) -> str:
+        """Publish a hybrid screen under the next number, its manifest last; once for each run.
+
+        Returns:
+            The screen's folder.
+        """
+        claim = encode_json({"round": run.round_index, "run": run.number})
+        number = self._claim_screen(claim)
+        folder = f"screens/{number:04d}"
+        files = encode(library)
+        for name, data in files.items():
+            self.storage.write(f"{folder}/screen.zarr/{name}", data)
+        self.storage.write(f"{folder}/screen.csv", table.encode())
+        manifest = {
+            "round": run.round_index,
+            "run": run.number,
+            "files": {
+                **{f"screen.zarr/{name}": sha256(data) for name, data in files.items()},
+                "screen.csv": sha256(table.encode()),
+            },
+        }
+        self.storage.create(f"{folder}/manifest.json", encode_json(manifest))
+        return folder
+
+    def _claim_screen(self, claim: bytes) -> int:
+        numbers = [int(name) for name in self.storage.folders("screens")]
+        for number in reversed(numbers):
+            if self.storage.read(f"screens/{number:04d}/claim.json") == claim:
+                return number
+        number = (numbers[-1] if numbers else 0) + 1
+        while not self.storage.create(f"screens/{number:04d}/claim.json", claim):
+            number += 1
+        return number

@@ -1,0 +1,171 @@
+"""Runs the nodes of a DAG through the store: a hit is read, a miss is computed, recorded and explained."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks.checkpoints.keys import Stage, stage_key
+from tasks.checkpoints.manifest import package_versions, worker_name
+from tasks.checkpoints.payloads import Payload, encode
+from tasks.checkpoints.progress import current_listener
+from tasks.checkpoints.reasons import why_computed
+from tasks.checkpoints.records import Event, NodeRecord, Status
+from tasks.checkpoints.refs import Ref
+from tasks.checkpoints.store import CheckpointStore, DamagedCheckpoint, describe
+
+Compute = Callable[[], Mapping[str, Payload]]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """References to what a node gave, and whether they were there already."""
+
+    refs: Mapping[str, Ref]
+    hit: bool
+    reason: str
+
+    def __getitem__(self, name: str) -> Ref:
+        return self.refs[name]
+
+
+class Checkpointer:
+    """One run over a campaign's store.
+
+    In a plan nothing is written: cheap stages are computed in memory, and the outputs of the others are references to
+    values that do not exist yet, so that every stage after them shows as planned too.
+
+    Args:
+        store: Where checkpoints live.
+        before: Records of the last run, by node, from which reasons are told.
+        flow_run: Id of the flow run, for the manifests.
+        plan: Tell what would be computed without doing it.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        before: Mapping[str, NodeRecord] | None = None,
+        *,
+        flow_run: str | None = None,
+        plan: bool = False,
+    ) -> None:
+        self.store = store
+        self.plan = plan
+        self.records: dict[str, NodeRecord] = {}
+        self.events: list[Event] = []
+        self._before = dict(before or {})
+        self._flow_run = flow_run
+        self._memory: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._listener = current_listener()
+
+    def run(
+        self,
+        node: str,
+        stage: Stage,
+        compute: Compute,
+        *,
+        outputs: tuple[str, ...],
+        params: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Ref] | None = None,
+        seed: int | None = None,
+    ) -> Outputs:
+        """Give a node's outputs, from its checkpoint or by computing them.
+
+        Args:
+            node: Name of the node in this DAG, as `quality/P3.2`.
+            stage: What kind of computation it is.
+            compute: Called without arguments on a miss; returns a payload for every name in `outputs`.
+            outputs: Names of the outputs.
+            params: Everything besides inputs and seed on which the result depends.
+            inputs: References by name.
+            seed: Seed of the computation, None if it draws nothing.
+        """
+        params, inputs = _plain(dict(params or {})), dict(inputs or {})
+        record = NodeRecord(
+            node=node,
+            stage=stage.name,
+            version=stage.version,
+            key=stage_key(stage, params, inputs, seed),
+            params=params,
+            seed=seed,
+            inputs={name: ref.sha256 for name, ref in inputs.items()},
+        )
+        started = time.perf_counter()
+        found = self.store.find(stage.name, record.key)
+        status: Status = "cached"
+        if found.manifest is not None:
+            refs, reason = found.manifest.refs(), "checkpoint found"
+        else:
+            reason = why_computed(record, self._before.get(node), found.problem)
+            if self.plan:
+                refs, status = self._foresee(record, stage, compute, inputs, outputs), "planned"
+            else:
+                refs, status = self._compute(record, compute, outputs, reason), "computed"
+        self._note(record.model_copy(update={"outputs": dict(refs)}), status, reason, time.perf_counter() - started)
+        return Outputs(refs, status == "cached", reason)
+
+    def load(self, ref: Ref) -> Any:
+        """Value of a reference, digest checked.
+
+        Raises:
+            DamagedCheckpoint: If it is missing, damaged, or only planned.
+        """
+        if ref.sha256 in self._memory:
+            return self._memory[ref.sha256]
+        if ref.pending:
+            raise DamagedCheckpoint(f"{ref.uri} is only planned")
+        return self.store.load(ref)
+
+    def advanced(self, node: str, done: int, total: int) -> None:
+        """Tell whoever listens how far a long node is."""
+        self._listener.advanced(node, done, total)
+
+    def _compute(self, record: NodeRecord, compute: Compute, outputs: tuple[str, ...], why: str) -> dict[str, Ref]:
+        self._listener.started(record.node)
+        started, clock = datetime.now(UTC), time.perf_counter()
+        payloads = compute()
+        if set(payloads) != set(outputs):
+            raise TypeError(f"{record.node} gave {sorted(payloads)} instead of {sorted(outputs)}")
+        facts = {
+            **record.model_dump(include={"node", "version", "params", "inputs", "seed"}),
+            "why": why,
+            "started": started.isoformat(),
+            "ended": datetime.now(UTC).isoformat(),
+            "seconds": round(time.perf_counter() - clock, 6),
+            "worker": worker_name(),
+            "flow_run": self._flow_run,
+            "versions": package_versions(),
+        }
+        return self.store.save(record.stage, record.key, payloads, facts).refs()
+
+    def _foresee(
+        self, record: NodeRecord, stage: Stage, compute: Compute, inputs: Mapping[str, Ref], outputs: tuple[str, ...]
+    ) -> dict[str, Ref]:
+        if stage.cheap and not any(ref.pending for ref in inputs.values()):
+            refs = {}
+            for name, payload in compute().items():
+                refs[name] = describe(f"plan/{record.node}/{name}", payload, encode(payload)).ref()
+                self._memory[refs[name].sha256] = payload.value
+            return refs
+        pending = f"pending:{record.key}"
+        return {name: Ref(uri=f"plan/{record.node}/{name}", sha256=pending, kind="json") for name in outputs}
+
+    def _note(self, record: NodeRecord, status: Status, reason: str, seconds: float) -> None:
+        event = Event(node=record.node, status=status, reason=reason, seconds=seconds)
+        with self._lock:
+            self.records[record.node] = record
+            self.events.append(event)
+        self._listener.finished(event)
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as plain JSON values, as they stand in manifests and locks."""
+    return {
+        name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value for name, value in params.items()
+    }

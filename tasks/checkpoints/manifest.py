@@ -1,0 +1,81 @@
+"""The manifest of a checkpoint: what it holds, from what it was made, when, where and why."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import socket
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.checkpoints.refs import Kind, Ref
+
+PACKAGES = ("hybridscreen", "anndata", "numpy", "pandas", "pyarrow", "scipy", "torch", "zarr")
+
+
+class StoredFile(BaseModel):
+    """One file of a payload."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    size: int
+
+
+class StoredPayload(BaseModel):
+    """One named output of a stage. `files` are named relative to `uri`; a single file has the empty name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    kind: Kind
+    sha256: str
+    shape: tuple[int, ...] | None
+    files: dict[str, StoredFile]
+
+    def paths(self) -> dict[str, StoredFile]:
+        """Path below the campaign's root to what is expected there."""
+        return {f"{self.uri}/{name}" if name else self.uri: file for name, file in self.files.items()}
+
+    def ref(self) -> Ref:
+        """Reference to this payload."""
+        return Ref(uri=self.uri, sha256=self.sha256, kind=self.kind, shape=self.shape)
+
+
+class Manifest(BaseModel):
+    """What `manifest.json` of a checkpoint says. Times are UTC in ISO 8601."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    node: str
+    stage: str
+    version: int
+    params: dict[str, Any]
+    inputs: dict[str, str]
+    seed: int | None
+    payloads: dict[str, StoredPayload]
+    why: str
+    started: str
+    ended: str
+    seconds: float
+    worker: str
+    flow_run: str | None
+    versions: dict[str, str]
+
+    def refs(self) -> dict[str, Ref]:
+        """References to all payloads by name."""
+        return {name: payload.ref() for name, payload in self.payloads.items()}
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that a result can depend on."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def worker_name() -> str:
+    """Host and process that does the work."""
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,204 @@
+"""Files of one campaign in any fsspec storage: a local folder or S3."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from tasks.errors import HybridScreenError, UserError
+
+_STORE_MARK = "store.json"
+_REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "412")
+_STORE_LAYOUT = b'{"layout": 1, "product": "hybridscreen"}\n'
+
+
+class StorageError(HybridScreenError):
+    """The storage did not do what was asked: no access, no bucket, no network."""
+
+
+class Storage:
+    """Files below a root, addressed by relative paths with forward slashes.
+
+    Args:
+        url: A folder or an fsspec URL, as `s3://bucket/prefix`. S3 credentials and endpoint come from the environment
+            (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`), never from a configuration file.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._connect()
+
+    def _connect(self) -> None:
+        options: dict[str, Any] = {"use_listings_cache": False} if "://" in self.url else {}
+        try:
+            self._fs, root = fsspec.core.url_to_fs(self.url, **options)
+        except (ValueError, ImportError) as error:
+            raise UserError(
+                "no such kind of storage", where=self.url, got=error, expected="a folder or s3://…"
+            ) from error
+        self._root = str(root).rstrip("/")
+        self.is_local = "file" in ([self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol)
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"url": self.url}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.url = state["url"]
+        self._connect()
+
+    def below(self, *parts: str) -> Storage:
+        """The same storage with a folder of it as root."""
+        return Storage("/".join([self.url.rstrip("/"), *parts]))
+
+    def locate(self, path: str) -> str:
+        """Full address of a path, for messages and links."""
+        return f"{self.url.rstrip('/')}/{path}"
+
+    def _full(self, path: str) -> str:
+        if path.startswith("/") or ".." in path.split("/") or "\\" in path or "\0" in path:
+            raise UserError("path leaves the campaign's folder", where=self.url, got=repr(path))
+        return f"{self._root}/{path}"
+
+    @contextmanager
+    def _speaking(self, path: str) -> Iterator[None]:
+        """Turn the storage's many errors into one, but let 'not found' and 'exists' through."""
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError):
+            raise
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise StorageError(f"{self.locate(path)}: {reason}") from error
+
+    def read(self, path: str) -> bytes:
+        """Content of a file.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            StorageError: If the storage refuses.
+        """
+        with self._speaking(path):
+            return bytes(self._fs.cat_file(self._full(path)))
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Contents of several files, asked for at once. Missing ones are left out."""
+        wanted = {self._full(path): path for path in paths}
+        if not wanted:
+            return {}
+        with self._speaking(next(iter(wanted.values()))):
+            found = self._fs.cat(list(wanted), on_error="return")
+        for full, content in found.items():
+            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+                raise StorageError(f"{self.locate(wanted[full])}: {content}") from content
+        return {path: bytes(found[full]) for full, path in wanted.items() if isinstance(found.get(full), bytes)}
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a payload file whole. Only for names that fix their content, so that writing again changes nothing."""
+        full = self._full(path)
+        with self._speaking(path):
+            if self.is_local:
+                temporary = _temporary(full, data, durable=False)
+                temporary.replace(full)
+            else:
+                self._fs.pipe_file(full, data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file only if there is none: an atomic commit.
+
+        Locally a temporary file is linked to the name; on S3 the request carries `If-None-Match: *`.
+
+        Returns:
+            True if this call made the file, False if it was there.
+        """
+        full = self._full(path)
+        with self._speaking(path):
+            try:
+                if self.is_local:
+                    temporary = _temporary(full, data, durable=True)
+                    try:
+                        os.link(temporary, full)
+                    finally:
+                        temporary.unlink()
+                else:
+                    self._fs.pipe_file(full, data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if _code(error) in _REFUSED and self._fs.exists(full):
+                    return False
+                raise
+        return True
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file, None if there is none."""
+        with self._speaking(path):
+            try:
+                return int(self._fs.info(self._full(path))["size"])
+            except FileNotFoundError:
+                return None
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file of this name."""
+        return self.size(path) is not None
+
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders directly below a prefix, sorted, without listing what is in them."""
+        with self._speaking(prefix):
+            try:
+                found = self._fs.ls(self._full(prefix), detail=True)
+            except FileNotFoundError:
+                return []
+        return sorted(
+            str(entry["name"]).rstrip("/").rsplit("/", 1)[-1] for entry in found if entry["type"] == "directory"
+        )
+
+    def list(self, prefix: str = "") -> list[str]:
+        """All files below a prefix, sorted, relative to the root."""
+        start = self._full(prefix) if prefix else self._root
+        with self._speaking(prefix):
+            try:
+                found = self._fs.find(start)
+            except FileNotFoundError:
+                return []
+        cut = len(str(self._fs._strip_protocol(self._root)).rstrip("/")) + 1
+        return sorted(str(path)[cut:] for path in found if not str(path).rsplit("/", 1)[-1].startswith(".tmp-"))
+
+    def prove_create_if_absent(self) -> None:
+        """Check that a second create of the same name is refused: every commit of a campaign rests on it.
+
+        Raises:
+            UserError: If the storage ignores the condition (some S3 servers do, silently).
+        """
+        self.create(_STORE_MARK, _STORE_LAYOUT)
+        if self.create(_STORE_MARK, b"second writer\n") or self.read(_STORE_MARK) != _STORE_LAYOUT:
+            raise UserError(
+                "the storage does not honour create-if-absent (If-None-Match), so two runs could overwrite each other",
+                where=self.url,
+                todo="Use AWS S3, Ceph or MinIO, or a local folder.",
+            )
+
+
+def _code(error: BaseException) -> str:
+    """The S3 error code behind an error, empty if there is none."""
+    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def _temporary(full: str, data: bytes, *, durable: bool) -> Path:
+    folder = Path(full).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary = Path(name)
+    temporary.chmod(0o644)
+    return temporary

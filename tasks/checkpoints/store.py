@@ -1,0 +1,171 @@
+"""The store: finds, verifies, writes and reads checkpoints.
+
+`checkpoints/<stage>/<key[:2]>/<key>/` holds payload files, then `manifest.json`, which is created only if absent. A
+payload's name holds the beginning of its digest, so two writers of one key can never mix: the manifest names the
+winner's files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from tasks.checkpoints.keys import sha256
+from tasks.checkpoints.manifest import Manifest, StoredFile, StoredPayload
+from tasks.checkpoints.payloads import SUFFIX, Payload, content_digest, decode, encode, encode_json, file_digests
+from tasks.checkpoints.refs import Ref
+from tasks.checkpoints.storage import Storage
+from tasks.errors import HybridScreenError
+
+_GENERATIONS = 100
+
+
+class DamagedCheckpoint(HybridScreenError):
+    """A stored value is missing or is not what its digest says. Never trusted; recompute the stage that made it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What looking for a checkpoint gave: an intact manifest, or the problem of a damaged one, or neither."""
+
+    manifest: Manifest | None
+    problem: str | None = None
+    generation: int = 1
+
+
+class CheckpointStore:
+    """Checkpoints of one campaign.
+
+    Args:
+        storage: The campaign's files.
+        verify: `digest` re-reads every payload on a hit; `size` only looks whether it is there with its size.
+    """
+
+    def __init__(self, storage: Storage, verify: Literal["digest", "size"] = "digest") -> None:
+        self.storage = storage
+        self.verify = verify
+
+    def find(self, stage: str, key: str) -> Found:
+        """Look for an intact checkpoint of a key."""
+        problem = None
+        for generation in range(1, _GENERATIONS):
+            path = f"{_folder(stage, key)}/{_manifest_name(generation)}"
+            try:
+                data = self.storage.read(path)
+            except FileNotFoundError:
+                return Found(None, problem, generation)
+            try:
+                manifest = Manifest.model_validate_json(data)
+            except ValidationError:
+                problem = f"{path} is not a manifest"
+                continue
+            damage = self.damage(manifest)
+            if not damage:
+                return Found(manifest, problem, generation)
+            problem = damage[0]
+        return Found(None, problem, _GENERATIONS)
+
+    def damage(self, manifest: Manifest) -> list[str]:
+        """What is wrong with the payloads of a checkpoint, one line a file; empty if all is well."""
+        wanted = {path: file for payload in manifest.payloads.values() for path, file in payload.paths().items()}
+        if self.verify == "size":
+            sizes = {path: self.storage.size(path) for path in wanted}
+            return [line for path, file in wanted.items() if (line := _size_problem(path, sizes[path], file))]
+        contents = self.storage.read_many(wanted)
+        lines = []
+        for path, file in wanted.items():
+            data = contents.get(path)
+            problem = _size_problem(path, None if data is None else len(data), file)
+            if problem is None and data is not None and sha256(data) != file.sha256:
+                problem = f"payload {path} is damaged"
+            if problem:
+                lines.append(problem)
+        return lines
+
+    def save(self, stage: str, key: str, payloads: Mapping[str, Payload], facts: Mapping[str, Any]) -> Manifest:
+        """Write payloads, then the manifest. If another writer was first, its checkpoint is returned.
+
+        Args:
+            stage: Name of the stage.
+            key: Key of the checkpoint.
+            payloads: Values by output name.
+            facts: The other fields of the manifest.
+        """
+        folder = _folder(stage, key)
+        stored: dict[str, StoredPayload] = {}
+        for name, payload in payloads.items():
+            files = encode(payload)
+            stored[name] = describe(f"{folder}/{name}", payload, files)
+            for path, file in zip(stored[name].paths(), files.values(), strict=True):
+                self.storage.write(path, file)
+        manifest = Manifest(key=key, stage=stage, payloads=stored, **facts)
+        data = encode_json(manifest.model_dump(mode="json"))
+        found = self.find(stage, key)
+        while found.manifest is None:
+            if self.storage.create(f"{folder}/{_manifest_name(found.generation)}", data):
+                return manifest
+            found = self.find(stage, key)
+        return found.manifest
+
+    def load(self, ref: Ref) -> Any:
+        """Value of a reference, its digest checked.
+
+        Raises:
+            DamagedCheckpoint: If it is missing or its content is not what the reference says.
+        """
+        if ref.kind == "anndata":
+            prefix = f"{ref.uri}/"
+            files = {
+                path[len(prefix) :]: data for path, data in self.storage.read_many(self.storage.list(ref.uri)).items()
+            }
+        else:
+            found = self.storage.read_many([ref.uri])
+            files = {"": found[ref.uri]} if found else {}
+        if not files:
+            raise DamagedCheckpoint(f"{self.storage.locate(ref.uri)} is missing")
+        if content_digest(file_digests(files)) != ref.sha256:
+            raise DamagedCheckpoint(f"{self.storage.locate(ref.uri)} is not what its digest says")
+        return decode(ref.kind, files)
+
+    def manifests(self) -> Iterator[tuple[str, Manifest | None]]:
+        """Path and content of every manifest of the campaign; None for one that cannot be read."""
+        for path in self.storage.list("checkpoints"):
+            name = path.rsplit("/", 1)[-1]
+            if name.startswith("manifest") and path.count("/") == 4:
+                try:
+                    yield path, Manifest.model_validate(json.loads(self.storage.read(path)))
+                except ValueError:
+                    yield path, None
+
+
+def describe(stem: str, payload: Payload, files: Mapping[str, bytes]) -> StoredPayload:
+    """Entry of a manifest for encoded files; the digest's beginning becomes part of the name."""
+    digests = file_digests(files)
+    whole = content_digest(digests)
+    return StoredPayload(
+        uri=f"{stem}-{whole[:12]}{SUFFIX[payload.kind]}",
+        kind=payload.kind,
+        sha256=whole,
+        shape=payload.shape,
+        files={name: StoredFile(sha256=digests[name], size=len(data)) for name, data in files.items()},
+    )
+
+
+def _folder(stage: str, key: str) -> str:
+    return f"checkpoints/{stage}/{key[:2]}/{key}"
+
+
+def _manifest_name(generation: int) -> str:
+    return "manifest.json" if generation == 1 else f"manifest.{generation}.json"
+
+
+def _size_problem(path: str, size: int | None, file: StoredFile) -> str | None:
+    if size is None:
+        return f"payload {path} is missing"
+    if size != file.size:
+        return f"payload {path} is damaged: {size} bytes instead of {file.size}"
+    return None

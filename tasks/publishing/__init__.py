@@ -1,0 +1,1 @@
+"""What a round hands out: the hybrid screen (AnnData, CSV) and the report for people."""

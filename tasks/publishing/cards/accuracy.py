@@ -1,0 +1,172 @@
+"""Cards on how accurate the screen is: the bound by round, and the forward error by round and arm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.publishing.cards import figures as fig
+from tasks.publishing.cards.parts import Card, Figure
+from tasks.publishing.cards.wording import (
+    as_float,
+    axis_unit,
+    count,
+    for_plotly,
+    percent,
+    percent_floor,
+    quantity,
+    things,
+)
+from tasks.publishing.report_data import ReportData
+
+ARM_NAMES = {"strategy": "strategic picks", "random": "random arm", "audit": "audit set", "initial": "initial design"}
+ARM_COLOURS = {
+    "strategic picks": fig.BLUE,
+    "random arm": fig.ORANGE,
+    "audit set": fig.PURPLE,
+    "initial design": fig.TEAL,
+}
+_Z90 = 1.6449
+
+
+def bound_card(data: ReportData) -> Card:
+    """Guaranteed and estimated accuracy against the target, one step a look."""
+    title = "Accuracy of the screen, look by look"
+    history = data.history
+    if history.empty:
+        return Card("bound", title, missing="No look at the audit set has been taken yet.")
+    several = bool(history["round"].duplicated().any())
+    ticks = [
+        f"R{round_}·{run}" if several else f"R{round_}"
+        for round_, run in zip(history["round"], history["run"], strict=True)
+    ]
+    hover = "%{x}<br>%{y:.1%} with %{customdata} wells<extra>%{fullData.name}</extra>"
+    wells = [count(as_float(value)) for value in history["wells_used"]]
+    traces = [
+        fig.line("guaranteed", ticks, history["bound"], fig.BLUE, customdata=wells, hovertemplate=hover),
+        fig.line("estimate", ticks, history["estimate"], fig.GREY, dash="dot", customdata=wells, hovertemplate=hover),
+        fig.line("target γ", ticks, history["gamma"], fig.GREEN, dash="dash", mode="lines", hoverinfo="skip"),
+    ]
+    traces[1]["marker"]["symbol"] = "circle-open"
+    shares = pd.concat([history["bound"], history["estimate"], history["gamma"]]).astype(float)
+    low = max(0.0, float(np.floor(np.nanmin(shares) * 20 - 0.5) / 20))
+    axis = "round and run of the look" if several else "round of the look"
+    spec = fig.figure(
+        traces, fig.axis(axis, type="category"), fig.axis("correct in the screen", tickformat=".0%", range=[low, 1.005])
+    )
+    first, last = as_float(history["bound"].iloc[0]), as_float(history["bound"].iloc[-1])
+    finding = f"{percent_floor(last)} is guaranteed correct after {things(len(history), 'look')}"
+    finding += (
+        f", up from {percent_floor(first)} at the first." if len(history) > 1 and (last or 0) > (first or 0) else "."
+    )
+    return Card(
+        "bound",
+        title,
+        finding,
+        (Figure("bound", "Guaranteed and estimated accuracy against the target by look", spec),),
+        note="The guarantee assumes nothing about the model: it counts errors on audit members drawn at random.",
+    )
+
+
+def error_name(data: ReportData) -> str:
+    """What the forward error is called for this kind of readout."""
+    return "RMSE" if data.kind == "continuous" else "error rate"
+
+
+def error_by_arm(data: ReportData) -> pd.DataFrame | None:
+    """Forward error by round and arm: round, arm, error, lower, upper (90%), n. None without forward residuals.
+
+    Continuous: root mean squared residual, its interval by the normal approximation of the mean square. Binary: share
+    on the wrong side of one half, with the normal approximation of a share.
+    """
+    forward = data.forward_by_round()
+    if forward is None:
+        return None
+    rows: list[dict[str, Any]] = []
+    for (round_, arm), group in forward.groupby(["round", "arm"], sort=True):
+        name = ARM_NAMES.get(str(arm), str(arm))
+        rows.append({"round": int(str(round_)), "arm": name} | _error(group, data.kind))
+    return pd.DataFrame(rows)
+
+
+def _error(group: pd.DataFrame, kind: str) -> dict[str, float | int]:
+    """Error of one group with its 90% interval."""
+    predicted, measured = group["predicted"].to_numpy(float), group["measured"].to_numpy(float)
+    n = len(group)
+    wrong = (predicted > 0.5) != (measured > 0.5)
+    losses = wrong.astype(float) if kind == "binary" else (predicted - measured) ** 2
+    mean = float(losses.mean())
+    half = _Z90 * float(losses.std(ddof=1)) / np.sqrt(n) if n > 1 else np.nan
+    ends = np.array([mean, max(mean - half, 0.0), mean + half])
+    error, lower, upper = ends if kind == "binary" else np.sqrt(ends)
+    return {"error": float(error), "lower": float(lower), "upper": float(upper), "n": n}
+
+
+def learning_card(data: ReportData) -> Card:
+    """Forward error by round: strategic picks beside the random arm."""
+    title = "Error on perturbations the model had not seen"
+    table = error_by_arm(data)
+    if table is None:
+        return Card(
+            "learning",
+            title,
+            missing="No prediction has preceded a measurement yet; this begins with the first chosen batch.",
+        )
+    traces = [_arm_trace(data, str(arm), group) for arm, group in table.groupby("arm", sort=False)]
+    error = fig.axis(f"forward {error_name(data)}{axis_unit(data.unit, data.kind)}", rangemode="tozero")
+    if data.kind == "binary":
+        error["tickformat"] = ".0%"
+    spec = fig.figure(traces, fig.axis("round", type="category"), error)
+    return Card(
+        "learning",
+        title,
+        _learning_finding(data, table),
+        (Figure("learning", "Forward error by round and arm with 90% intervals", spec),),
+        note="Bars are 90% intervals. Strategic picks are chosen where error is expected, so their line should lie "
+        "above the random arm, which shows the error of a typical unmeasured perturbation.",
+    )
+
+
+def _arm_trace(data: ReportData, arm: str, group: pd.DataFrame) -> dict[str, Any]:
+    """Error of one arm by round with its intervals."""
+    name, colour = for_plotly(arm), ARM_COLOURS.get(arm, fig.GREY)
+    bars = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 4, "color": colour}
+    bars["array"] = fig.rounded(group["upper"] - group["error"])
+    bars["arrayminus"] = fig.rounded(group["error"] - group["lower"])
+    digits = ".1%" if data.kind == "binary" else ".3g"
+    hover = "%{x}: %{y:" + digits + "} on %{customdata} perturbations<extra>" + fig_name(name) + "</extra>"
+    rounds, sizes = [f"R{value}" for value in group["round"]], [count(n) for n in group["n"]]
+    trace = fig.line(name, rounds, group["error"], colour, error_y=bars, customdata=sizes, hovertemplate=hover)
+    trace["marker"]["symbol"] = fig.SYMBOLS.get(colour, "circle")
+    return trace
+
+
+def fig_name(name: str) -> str:
+    """A name, escaped already, inside a hovertemplate, where %{ would begin a placeholder."""
+    return name.replace("%{", "% {")
+
+
+def _learning_finding(data: ReportData, table: pd.DataFrame) -> str:
+    """The newest errors of the two arms in one sentence."""
+    now = table[table["round"] == table["round"].max()].set_index("arm")
+    told = {
+        str(arm): percent(error) if data.kind == "binary" else quantity(float(error), data.unit)
+        for arm, error in now["error"].items()
+    }
+    text = f"Round {int(table['round'].max())}: " + ", ".join(f"{arm} {value}" for arm, value in told.items())
+    if not {"strategic picks", "random arm"} <= set(told):
+        return text + "."
+    (low, high), (low_random, high_random) = (
+        (float(now.at[arm, "lower"]), float(now.at[arm, "upper"])) for arm in ("strategic picks", "random arm")
+    )
+    if not np.isfinite([low, high_random]).all():
+        return text + ". Too few to compare the two."
+    if low > high_random:
+        return text + ". The strategy found perturbations that are harder than average."
+    if high < low_random:
+        return (
+            text + ". The strategy picked perturbations that are easier than average: it is looking in the wrong place."
+        )
+    return text + ". The intervals overlap: no clear difference in this round."

@@ -1,0 +1,86 @@
+"""Cards on where the model is still unsure: the operators' spectra and the map of the eigenspace."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.publishing.cards import figures as fig
+from tasks.publishing.cards.parts import Card, Figure
+from tasks.publishing.cards.wording import for_plotly, percent, things
+from tasks.publishing.report_data import ReportData
+
+OPERATORS = {
+    "reducible": ("reducible Ω", fig.BLUE),
+    "members": ("members Σ_F", fig.TEAL),
+    "cobias": ("cobias Δ", fig.ORANGE),
+}
+GROUPS = {
+    "pool": ("can be chosen", fig.GREY, 4.0),
+    "observed": ("measured", fig.TEAL, 5.0),
+    "audit": ("hidden audit", fig.PURPLE, 6.0),
+    "chosen": ("in the next batch", fig.ORANGE, 8.0),
+}
+
+
+def spectrum_card(data: ReportData) -> Card:
+    """Eigenvalues of the error operators on a log scale."""
+    title = "Directions of the remaining error"
+    if data.spectrum is None or data.spectrum.empty:
+        return Card("spectrum", title, missing="No error operator was computed in this round.")
+    traces, dropped, leading = [], 0, None
+    for operator, (name, colour) in OPERATORS.items():
+        rows = data.spectrum[data.spectrum["operator"] == operator].sort_values("mode", kind="stable")
+        values = rows["eigenvalue"].to_numpy(float)
+        positive = np.isfinite(values) & (values > 0)
+        dropped += int((~positive).sum())
+        if not positive.any():
+            continue
+        leading = (name, values[positive]) if leading is None else leading
+        modes = rows["mode"].to_numpy(int)[positive] + 1
+        hover = "mode %{x}: %{y:.3g}<extra>" + name + "</extra>"
+        traces.append(fig.line(name, modes.tolist(), values[positive], colour, hovertemplate=hover))
+        traces[-1]["marker"] |= {"size": 5, "symbol": fig.SYMBOLS[colour]}
+    if leading is None:
+        return Card("spectrum", title, missing="Every eigenvalue is zero: the model sees no reducible error left.")
+    name, values = leading
+    rank = float(values.sum() ** 2 / (values**2).sum())
+    five = float(np.sort(values)[::-1][:5].sum() / values.sum())
+    spec = fig.figure(traces, fig.axis("mode"), fig.axis("eigenvalue", type="log", tickformat="~g", dtick=1))
+    note = f"{things(dropped, 'eigenvalue')} of zero or below cannot stand on a logarithmic axis." if dropped else ""
+    return Card(
+        "spectrum",
+        title,
+        f"The error ({name}) spreads over about {things(round(rank), 'direction')}; "
+        f"the first five hold {percent(five, 0)}.",
+        (Figure("spectrum", "Eigenvalues of the error operators by mode", spec),),
+        note=note,
+    )
+
+
+def eigenmap_card(data: ReportData) -> Card:
+    """The first two coordinates of the eigenspace, what was chosen on top."""
+    title = "Where the batch lies"
+    if data.eigenmap is None or data.eigenmap.empty:
+        return Card("eigenmap", title, missing="No coordinates in the eigenspace were computed in this round.")
+    traces, notes = [], []
+    for group, (name, colour, size) in GROUPS.items():
+        rows = data.eigenmap[data.eigenmap["group"] == group]
+        if rows.empty:
+            continue
+        shown = fig.thin(rows)
+        notes.append(fig.thinned_note(rows).replace("points", f"points «{name}»"))
+        text = [for_plotly(p) for p in shown["perturbation"]]
+        traces.append(fig.points(name, shown["z1"], shown["z2"], text, colour, "%{text}<br>" + name, size))
+        traces[-1]["marker"]["opacity"] = 0.9 if group == "chosen" else 0.6
+    chosen = int((data.eigenmap["group"] == "chosen").sum())
+    spec = fig.figure(traces, fig.axis("first mode"), fig.axis("second mode"))
+    finding = "Far from the centre the model's error is large; points close together err together."
+    if chosen:
+        finding = f"{things(chosen, 'perturbation')} of the next batch among the rest. " + finding
+    return Card(
+        "eigenmap",
+        title,
+        finding,
+        (Figure("eigenmap", "First two coordinates of the eigenspace by group", spec),),
+        note=" ".join(note for note in notes if note),
+    )

@@ -1,0 +1,91 @@
+"""The report of a round: one HTML file that needs nothing else, neither a server nor the network."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from tasks.publishing.cards.accuracy import bound_card, learning_card
+from tasks.publishing.cards.batch import batch_card
+from tasks.publishing.cards.calibration import calibration_card
+from tasks.publishing.cards.computation import downloads_card, glossary_card, losses_card, recomputed_card
+from tasks.publishing.cards.eigenspace import eigenmap_card, spectrum_card
+from tasks.publishing.cards.overview import agreement_card, distribution_card, extremes_card
+from tasks.publishing.cards.parts import Section
+from tasks.publishing.cards.plate_pictures import rim_size
+from tasks.publishing.cards.quality import quality_card
+from tasks.publishing.cards.verdict import verdict
+from tasks.publishing.report_data import ReportData
+
+
+def render_report(data: ReportData) -> str:
+    """Draw the report of one round.
+
+    Args:
+        data: What the report shows.
+
+    Returns:
+        One HTML document. The same data gives the same text: no clock, no random ids. Whatever comes from the data is
+        escaped, and a content security policy forbids the page to load anything.
+
+    Raises:
+        UserError: The data contradict each other (a well on no plate format, a slot that is not in the batch).
+    """
+    sections = _sections(data)
+    plots = {f.key: f.spec | {"height": f.height} for s in sections for card in s.cards for f in card.figures}
+    plates = {plate.key: plate.payload for s in sections for card in s.cards for plate in card.plates}
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            verdict=verdict(data),
+            sections=sections,
+            plotly=_script_text(get_plotlyjs()),
+            plots=_json(plots),
+            plates=_json(plates),
+            rim_size=rim_size,
+        )
+    )
+
+
+def _sections(data: ReportData) -> tuple[Section, ...]:
+    """Every card in reading order."""
+    return (
+        Section("accuracy", "Accuracy", (bound_card(data), learning_card(data), calibration_card(data))),
+        Section("batch", "Next batch", (batch_card(data), spectrum_card(data), eigenmap_card(data))),
+        Section("plates", "Plates", (quality_card(data),)),
+        Section("screen", "Hybrid screen", (distribution_card(data), agreement_card(data), extremes_card(data))),
+        Section("computation", "Computation", (recomputed_card(data), losses_card(data))),
+        Section("files", "Files and words", (downloads_card(data), glossary_card())),
+    )
+
+
+@cache
+def _environment() -> Environment:
+    """Templates of this room; everything is escaped, and a name that is missing is an error."""
+    return Environment(
+        loader=PackageLoader("tasks.publishing", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _json(value: Any) -> Markup:
+    """JSON that can stand inside a script element: no character of it can end the element."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - every character that means something to HTML was replaced above
+
+
+def _script_text(source: str) -> Markup:
+    """A library's source inside a script element."""
+    return Markup(source.replace("</script", "<\\/script"))  # noqa: S704 - not data: the plotly.js of the installed package

@@ -1,0 +1,129 @@
+"""What the report of a round is made from: plain tables and dictionaries, checked when they are put together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pandas as pd
+
+from tasks.errors import UserError
+
+DECISION_KEYS = (
+    "stop", "reason", "rule", "bound", "estimate", "gamma", "risk", "risk_spent", "risk_left", "risk_this_look", "look",
+    "assumption", "wells_used", "wells_full_screen", "wells_saved", "would_change",
+)  # fmt: skip
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "history": ("round", "run", "look", "bound", "estimate", "gamma", "wells_used"),
+    "plate_states": ("round", "barcode", "attempt", "state", "reason"),
+    "forward": ("perturbation", "predicted", "sd", "measured", "arm"),
+    "spectrum": ("mode", "eigenvalue", "operator"),
+    "batch": ("perturbation", "action", "arm", "slot", "rank", "score", "mode", "reason"),
+    "platemap": ("barcode", "well", "row", "column", "role", "perturbation", "slot"),
+    "eigenmap": ("perturbation", "z1", "z2", "group"),
+    "screen": ("value", "source", "standard_error", "lower", "upper", "predicted", "measured", "audit"),
+    "recomputed": ("node", "status", "reason"),
+    "losses": ("member", "epoch", "loss"),
+}
+
+_SCHEME = re.compile(r"^\s*(?:[A-Za-z][A-Za-z0-9+.-]*:|//|/|\\)")
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """Everything that one report shows. A table that is None gets a card that says so.
+
+    Args:
+        campaign: Name of the campaign.
+        round_index: The round that was computed, from 0.
+        run_index: Which computation of this round it is, from 1.
+        unit: Unit of the aligned readout, may be empty.
+        kind: Kind of the readout; binary values are classes and predictions are probabilities.
+        decision: The stopping decision as a dictionary (see DECISION_KEYS).
+        history: One row per look: round, run, look, bound, estimate, gamma, wells_used.
+        quality: One dictionary per plate attempt: barcode, attempt, run, metrics (name, value, n, threshold, verdict,
+            reason), passed, reasons.
+        plate_states: One row per plate attempt of the campaign: round, barcode, attempt, state, reason.
+        screen: The obs table of the published hybrid screen, index = perturbation.
+        recomputed: One row per step: node, status (computed or cached), reason.
+        forward: Predictions made before the measurement was seen: perturbation, predicted, sd (total predictive),
+            measured (rows without one are left out), arm; and `round`, without which every row counts as of this round.
+        spectrum: mode (from 0), eigenvalue, operator (reducible, members or cobias).
+        batch: The proposed batch (batch table), None when nothing is proposed.
+        platemap: The proposed plates (plate map table).
+        eigenmap: First two coordinates in the eigenspace: perturbation, z1, z2, group (observed, pool, chosen, audit).
+        losses: Held-out loss of the ensemble: member, epoch, loss.
+        links: Name to relative address of each file that can be downloaded beside the report.
+        tolerance: Continuous readouts: a prediction this close to the measurement counts as correct [readout unit].
+
+    Raises:
+        UserError: A column, a key of the decision or a relative link is missing.
+    """
+
+    campaign: str
+    round_index: int
+    run_index: int
+    unit: str
+    kind: Literal["continuous", "binary"]
+    decision: Mapping[str, Any]
+    history: pd.DataFrame
+    quality: Sequence[Mapping[str, Any]]
+    plate_states: pd.DataFrame
+    screen: pd.DataFrame
+    recomputed: pd.DataFrame
+    forward: pd.DataFrame | None = None
+    spectrum: pd.DataFrame | None = None
+    batch: pd.DataFrame | None = None
+    platemap: pd.DataFrame | None = None
+    eigenmap: pd.DataFrame | None = None
+    losses: pd.DataFrame | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        _require("decision", DECISION_KEYS, self.decision)
+        for name, columns in COLUMNS.items():
+            table = getattr(self, name)
+            if table is not None:
+                _require(name, columns, table.columns)
+        for name, href in self.links.items():
+            if _SCHEME.match(href):
+                raise UserError(
+                    "a link of the report must be relative",
+                    where=f"links[{name!r}]",
+                    got=repr(href),
+                    expected="a path relative to the report",
+                )
+
+    def forward_of_round(self) -> pd.DataFrame | None:
+        """Forward residuals of this round alone, None when there are none."""
+        every = self.forward_by_round()
+        if every is None:
+            return None
+        now = every[every["round"] == self.round_index]
+        return None if now.empty else now
+
+    def forward_by_round(self) -> pd.DataFrame | None:
+        """Forward residuals of every round, with their `round`; None when there are none."""
+        if self.forward is None or self.forward.empty:
+            return None
+        known = self.forward[self.forward["measured"].notna()]
+        if known.empty:
+            return None
+        return known if "round" in known.columns else known.assign(round=self.round_index)
+
+
+def _require(name: str, wanted: Sequence[str], present: Iterable[Any]) -> None:
+    """Raise UserError when one of the wanted names is not present."""
+    there = set(present)
+    absent = [column for column in wanted if column not in there]
+    if absent:
+        raise UserError(
+            f"{name} lacks {', '.join(absent)}",
+            where="report",
+            got=", ".join(sorted(map(str, there))) or "nothing",
+            expected=", ".join(wanted),
+        )

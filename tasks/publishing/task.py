@@ -1,0 +1,86 @@
+"""Nodes of the publishing room: the hybrid screen, and the publication of a round."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from tasks.campaigns.config import CampaignConfig
+from tasks.checkpoints.checkpointer import Checkpointer, Outputs
+from tasks.checkpoints.keys import Stage, digest
+from tasks.checkpoints.manifest import package_versions
+from tasks.checkpoints.payloads import Payload
+from tasks.checkpoints.refs import Ref
+from tasks.checkpoints.task import node_task
+from tasks.ensembles.task import chunk_inputs, load_prediction
+from tasks.publishing.screen import build_screen
+from tasks.readouts.noise import NoiseModel
+
+SCREEN = Stage("screen", 1)
+
+
+@node_task("hybrid screen")
+def make_screen(
+    cp: Checkpointer,
+    config: CampaignConfig,
+    round_index: int,
+    library: Ref,
+    chunks: Sequence[Outputs],
+    omega: Outputs,
+    labels: Outputs,
+    membership: Ref,
+    decision: Ref,
+) -> Outputs:
+    """The hybrid screen: measured values, hidden audit members among them, and predictions with their uncertainty."""
+    readout = config.readout
+
+    def compute() -> dict[str, Payload]:
+        obs = cp.load(library).obs
+        noise = NoiseModel.model_validate(cp.load(labels["noise"]))
+        mean = load_prediction(cp, chunks).mean
+        epistemic, bias = np.sqrt(cp.load(omega["variance"])).T
+        well_sd = np.sqrt(mean * (1 - mean) if readout.kind == "binary" else np.full(len(mean), noise.well_variance))
+        predictions = pd.DataFrame(
+            {"mean": mean, "epistemic_sd": epistemic, "bias_sd": bias, "aleatoric_sd": well_sd}, index=obs.index
+        )
+        provenance = {
+            "campaign": config.campaign.name,
+            "round": round_index,
+            "inputs": {name: ref.sha256 for name, ref in inputs.items()},
+            "configuration": digest(
+                config.model_dump(mode="json", exclude={"campaign": {"storage"}, "library": {"uri"}})
+            ),
+            "versions": package_versions(),
+        }
+        known = _all_labels(cp, labels, membership, noise, readout.kind)
+        screen = build_screen(obs, predictions, known, readout, cp.load(decision), provenance)
+        return {"screen": Payload("anndata", screen)}
+
+    names = ("training", "incidence", "noise", "audit", "audit_incidence")
+    inputs = {
+        "library": library,
+        "membership": membership,
+        "decision": decision,
+        "variance": omega["variance"],
+        **{f"labels {name}": labels[name] for name in names},
+        **chunk_inputs(chunks),
+    }
+    params = {"readout": readout.model_dump(mode="json", exclude={"columns"}), "round": round_index}
+    return cp.run("screen", SCREEN, compute, outputs=("screen",), params=params, inputs=inputs)
+
+
+def _all_labels(cp: Checkpointer, labels: Outputs, membership: Ref, noise: NoiseModel, kind: str) -> pd.DataFrame:
+    """Training and audit labels with round, hidden flag, and the error variance that a label shares with its plates."""
+    parts = []
+    for name, hidden in (("training", False), ("audit", True)):
+        incidence = cp.load(labels["incidence" if name == "training" else "audit_incidence"])
+        shares = np.square(incidence["weight"].to_numpy(np.float64)) * incidence["barcode"].map(noise.plates).to_numpy(
+            np.float64
+        )
+        shared = pd.Series(shares, index=incidence["perturbation"].to_numpy()).groupby(level=0).sum()
+        table = cp.load(labels[name])
+        plate_part = table["perturbation"].map(shared) if kind == "continuous" else 0.0
+        parts.append(table.assign(audit=hidden, shared_variance=plate_part))
+    both = pd.concat(parts, ignore_index=True)
+    standing = cp.load(membership).set_index("perturbation")["round"]
+    return both.assign(round=both["perturbation"].map(standing).to_numpy())

@@ -1,0 +1,1 @@
+"""Stopping: the audit's bound, its evidence, and the decision."""

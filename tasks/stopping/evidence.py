@@ -1,0 +1,72 @@
+"""What the audit knows at a look, as counts."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.campaigns.membership import Membership
+from tasks.errors import NumericalError
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+class AuditEvidence(BaseModel):
+    """Counts of perturbations at one look. Everything not chosen is the population that the audit stands for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    library: int = Field(ge=1, description="Perturbations in the library, N.")
+    chosen: int = Field(ge=0, description="Ever chosen by the initial design or a strategy; releases included.")
+    pending: int = Field(ge=0, description="Chosen, but without a measurement: failed or abandoned plates.")
+    audit: int = Field(ge=0, description="Hidden audit members: drawn at random, not chosen.")
+    measured: int = Field(ge=0, description="Hidden audit members that have a measurement.")
+    errors: int = Field(ge=0, description="Measured hidden members that the model predicts wrongly.")
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        if not (self.pending <= self.chosen and self.errors <= self.measured <= self.audit <= self.population):
+            raise ValueError("counts must satisfy pending ≤ chosen, errors ≤ measured ≤ audit ≤ library − chosen")
+        return self
+
+    @property
+    def population(self) -> int:
+        """Perturbations not chosen, hidden audit members included."""
+        return self.library - self.chosen
+
+    @property
+    def unmeasured(self) -> int:
+        """Hidden audit members without a measurement; they count as errors."""
+        return self.audit - self.measured
+
+    @property
+    def open(self) -> int:
+        """Perturbations that nobody chose and nobody hides."""
+        return self.population - self.audit
+
+
+def gather_evidence(membership: Membership, measured: BoolArray, correct: BoolArray) -> AuditEvidence:
+    """Count what the audit knows.
+
+    Args:
+        membership: Who is chosen and who is hidden, from the released designs.
+        measured: (N,) has a label from a passed plate.
+        correct: (N,) the current model's prediction agrees with it. That model must not have seen a hidden label.
+
+    Raises:
+        NumericalError: If the masks are not of the library's length.
+    """
+    chosen, hidden = membership.chosen, membership.hidden
+    if not chosen.shape == hidden.shape == measured.shape == correct.shape:
+        raise NumericalError(f"masks differ in length: {chosen.shape}, {measured.shape}, {correct.shape}")
+    return AuditEvidence(
+        library=len(chosen),
+        chosen=int(chosen.sum()),
+        pending=int((chosen & ~measured).sum()),
+        audit=int(hidden.sum()),
+        measured=int((hidden & measured).sum()),
+        errors=int((hidden & measured & ~correct).sum()),
+    )

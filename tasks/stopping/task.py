@@ -1,0 +1,67 @@
+"""The node of the stopping room: one look at the audit."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tasks.campaigns.config import ReadoutSection, StoppingSection
+from tasks.campaigns.membership import Membership
+from tasks.checkpoints.checkpointer import Checkpointer, Outputs
+from tasks.checkpoints.keys import Stage
+from tasks.checkpoints.payloads import Payload
+from tasks.checkpoints.refs import Ref
+from tasks.checkpoints.task import node_task
+from tasks.ensembles.task import chunk_inputs, load_prediction
+from tasks.stopping.audit import correct
+from tasks.stopping.decision import decide
+from tasks.stopping.evidence import gather_evidence
+
+DECIDE = Stage("decide", 1)
+
+
+@node_task("decide")
+def decide_round(
+    cp: Checkpointer,
+    labels: Outputs,
+    membership: Ref,
+    chunks: Sequence[Outputs],
+    readout: ReadoutSection,
+    stopping: StoppingSection,
+    round_index: int,
+    previous_looks: Sequence[tuple[int, float]],
+    wells: tuple[int, int],
+) -> Outputs:
+    """Stop or go on, from the labels of the hidden audit members. `wells` are those used and those of a full screen."""
+
+    def compute() -> dict[str, Payload]:
+        standing = cp.load(membership).set_index("perturbation")
+        audit, training = cp.load(labels["audit"]), cp.load(labels["training"])
+        rows = standing.index.get_indexer(audit["perturbation"])
+        mean = load_prediction(cp, chunks).mean
+        right = np.zeros(len(standing), dtype=bool)
+        right[rows] = correct(mean[rows], audit["value"].to_numpy(dtype=np.float64), readout)
+        measured = standing.index.isin(training["perturbation"]) | standing.index.isin(audit["perturbation"])
+        evidence = gather_evidence(
+            Membership(standing["chosen"].to_numpy(bool), standing["hidden"].to_numpy(bool)), measured, right
+        )
+        decision = decide(evidence, stopping, round_index, previous_looks, *wells)
+        return {
+            "decision": Payload("json", decision.model_dump(mode="json")),
+            "evidence": Payload("json", evidence.model_dump(mode="json")),
+        }
+
+    params = {
+        "stopping": stopping,
+        "kind": readout.kind,
+        "tolerance": readout.tolerance,
+        "round": round_index,
+        "previous_looks": [list(look) for look in previous_looks],
+        "wells": list(wells),
+    }
+    inputs = {
+        "training labels": labels["training"],
+        "audit labels": labels["audit"],
+        "membership": membership,
+        **chunk_inputs(chunks),
+    }
+    return cp.run("decide", DECIDE, compute, outputs=("decision", "evidence"), params=params, inputs=inputs)

@@ -1,0 +1,210 @@
+"""Composition of a batch: shares, releases, random arm, blindness to the audit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest, chisquare
+
+from tasks.batches import STRATEGIES, ExhaustedStrategy, Picks
+from tasks.batches.compose import BATCH_COLUMNS, compose, initial_batch
+from tasks.campaigns.config import Slot
+from tasks.errors import UserError
+
+IDS = [f"c{i:04d}" for i in range(1000)]
+CLUSTERS = (Slot(strategy="eigenspace-clusters", share=1.0),)
+MIXED = (
+    Slot(strategy="eigenspace-clusters", share=0.5),
+    Slot(strategy="eigenmodes", share=0.3),
+    Slot(strategy="random", share=0.2),
+)
+
+
+def hide(size, count, seed=1):
+    mask = np.zeros(size, dtype=bool)
+    mask[np.random.default_rng(seed).choice(size, count, replace=False)] = True
+    return mask
+
+
+class TestInitialBatch:
+    def test_audit_and_training_set_are_disjoint_and_full(self):
+        batch = initial_batch(1000, IDS, audit=80, wells=300, seed=5)
+        assert tuple(batch.columns) == BATCH_COLUMNS
+        assert batch["arm"].value_counts().to_dict() == {"initial": 220, "audit": 80}
+        assert batch["perturbation"].is_unique
+        assert set(batch["action"]) == {"measure"}
+
+    def test_every_perturbation_is_as_likely_to_be_audited(self):
+        counts = np.zeros(20)
+        for seed in range(800):
+            batch = initial_batch(20, IDS[:20], audit=5, wells=12, seed=seed)
+            audited = batch.loc[batch["arm"] == "audit", "perturbation"]
+            counts[[IDS.index(name) for name in audited]] += 1
+        assert chisquare(counts).pvalue > 1e-3
+
+    def test_a_small_library_is_measured_whole(self):
+        batch = initial_batch(20, IDS[:20], audit=5, wells=100, seed=0)
+        assert sorted(batch["perturbation"]) == IDS[:20]
+
+    def test_the_audit_must_leave_room_for_training(self):
+        with pytest.raises(
+            UserError, match=r"leaves nothing to train on.*audit set of 80, room for 80.*plates.initial"
+        ):
+            initial_batch(1000, IDS, audit=80, wells=80, seed=0)
+
+
+class TestCompose:
+    def test_fills_the_wells_exactly(self, make_pool):
+        hidden = hide(400, 60)
+        batch = compose(make_pool(400, 8, observed=20), hidden, MIXED, 100, 0.1, 7, IDS)
+        measured = batch[batch["action"] == "measure"]
+        assert len(measured) == 100
+        assert batch["perturbation"].is_unique
+        assert (measured["arm"] == "random").sum() == 10
+        strategic = measured[measured["arm"] == "strategy"]
+        assert strategic["slot"].value_counts().to_dict() == {"eigenspace-clusters": 45, "eigenmodes": 27, "random": 18}
+        for _, group in batch.groupby(["arm", "slot"]):
+            assert group["rank"].tolist() == list(range(len(group)))
+
+    def test_exactly_the_picked_members_are_released(self, make_pool):
+        hidden = hide(400, 100)
+        batch = compose(make_pool(400, 8, observed=20), hidden, MIXED, 100, 0.1, 7, IDS)
+        is_hidden = batch["perturbation"].map(dict(zip(IDS, hidden, strict=False)))
+        assert (batch["action"] == "release").sum() > 10
+        assert ((batch["action"] == "release") == is_hidden).all()
+        assert not is_hidden[batch["arm"] == "random"].any()
+
+    @pytest.mark.parametrize(
+        "slots", [CLUSTERS, (Slot(strategy="top-variance", share=1.0),)], ids=lambda s: s[0].strategy
+    )
+    def test_strategies_are_blind_to_the_audit(self, make_pool, slots):
+        """A strategy whose picks continue one another picks the same sequence, whoever is hidden."""
+        pool = make_pool(300, 6, observed=15)
+        sequences = []
+        for seed in range(6):
+            batch = compose(pool, hide(300, 20 * seed, seed), slots, 60, 0.0, 3, IDS)
+            sequences.append(batch["perturbation"].tolist())
+        shortest = min(map(len, sequences))
+        assert shortest == 60
+        assert all(sequence[:shortest] == sequences[0][:shortest] for sequence in sequences)
+
+    def test_a_later_slot_sees_what_an_earlier_one_took(self, make_pool, monkeypatch):
+        seen = []
+
+        def spy(pool, n, rng):
+            seen.append((len(pool), len(pool.observed_coordinates)))
+            return STRATEGIES["random"](pool, n, rng)
+
+        monkeypatch.setitem(STRATEGIES, "spy", spy)
+        slots = (Slot(strategy="random", share=0.5), Slot(strategy="spy", share=0.5))
+        compose(make_pool(100, 4, observed=7), np.zeros(100, dtype=bool), slots, 20, 0.0, 0, IDS)
+        assert seen == [(90, 17)]
+
+    def test_the_random_arm_is_uniform_over_what_nobody_took(self, make_pool):
+        pool, hidden = make_pool(30, 3), hide(30, 6)
+        strategic: set[str] = set()
+        counts: dict[str, int] = {}
+        for seed in range(600):
+            batch = compose(pool, hidden, (Slot(strategy="top-variance", share=1.0),), 8, 0.5, seed, IDS)
+            strategic |= set(batch.loc[batch["arm"] == "strategy", "perturbation"])
+            for name in batch.loc[batch["arm"] == "random", "perturbation"]:
+                counts[name] = counts.get(name, 0) + 1
+        eligible = {IDS[row] for row in range(30) if not hidden[row]} - strategic
+        assert set(counts) == eligible
+        assert chisquare([counts[name] for name in sorted(counts)]).pvalue > 1e-3
+
+    def test_the_random_arm_leaves_out_what_was_chosen_once(self, make_pool):
+        returned = hide(40, 25, seed=9)
+        batch = compose(make_pool(40, 3), np.zeros(40, dtype=bool), CLUSTERS, 12, 0.5, 1, IDS, returned=returned)
+        drawn = [IDS.index(name) for name in batch.loc[batch["arm"] == "random", "perturbation"]]
+        assert len(drawn) == 6
+        assert not returned[drawn].any()
+
+    @pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.001, 1), (0.1, 5), (1.0, 50)])
+    def test_size_of_the_random_arm(self, make_pool, share, expected):
+        batch = compose(make_pool(200, 4), np.zeros(200, dtype=bool), CLUSTERS, 50, share, 0, IDS)
+        assert (batch["arm"] == "random").sum() == expected
+        assert len(batch) == 50
+
+    def test_a_small_pool_is_taken_whole_and_says_so(self, make_pool):
+        hidden = hide(30, 10)
+        batch = compose(make_pool(30, 3), hidden, CLUSTERS, 50, 0.2, 0, IDS)
+        assert set(batch.loc[batch["action"] == "measure", "perturbation"]) == {IDS[i] for i in np.flatnonzero(~hidden)}
+        assert batch["reason"].str.contains("nothing is left to measure").all()
+
+    def test_same_seed_same_batch_other_seed_another(self, make_pool):
+        pool, hidden = make_pool(200, 5), hide(200, 20)
+        first, again = (compose(pool, hidden, MIXED, 40, 0.1, 4, IDS) for _ in range(2))
+        pd.testing.assert_frame_equal(first, again)
+        other = compose(pool, hidden, MIXED, 40, 0.1, 5, IDS)
+        assert set(other["perturbation"]) != set(first["perturbation"])
+
+    def test_ids_are_those_of_the_library_rows(self, make_pool):
+        pool = make_pool(10, 2)
+        shifted = pool.without(np.arange(10) < 5)
+        batch = compose(shifted, np.zeros(5, dtype=bool), CLUSTERS, 5, 0.0, 0, IDS)
+        assert sorted(batch["perturbation"]) == IDS[5:10]
+
+
+class TestMistakes:
+    def test_unknown_strategy(self, make_pool):
+        slots = (Slot(strategy="magic", share=1.0),)
+        with pytest.raises(
+            UserError, match="unknown strategy; got magic, expected one of eigenmodes, eigenspace-clusters"
+        ):
+            compose(make_pool(10, 2), np.zeros(10, dtype=bool), slots, 5, 0.0, 0, IDS)
+
+    def test_a_strategy_twice(self, make_pool):
+        slots = (Slot(strategy="random", share=0.5), Slot(strategy="random", share=0.5))
+        with pytest.raises(UserError, match="one strategy in two slots"):
+            compose(make_pool(10, 2), np.zeros(10, dtype=bool), slots, 5, 0.0, 0, IDS)
+
+    def test_a_strategy_that_falls_short_is_not_filled_up(self, make_pool, monkeypatch):
+        def short(pool, n, rng):
+            full = STRATEGIES["random"](pool, n, rng)
+            return Picks(full.rows[:-1], full.score[:-1], full.mode[:-1], full.reason[:-1])
+
+        monkeypatch.setitem(STRATEGIES, "short", short)
+        slots = (Slot(strategy="short", share=1.0),)
+        with pytest.raises(ExhaustedStrategy, match=r"strategy short, pick 5: .*got 4, expected 5"):
+            compose(make_pool(10, 2), np.zeros(10, dtype=bool), slots, 5, 0.0, 0, IDS)
+
+    def test_masks_must_fit(self, make_pool):
+        with pytest.raises(UserError, match="hidden_audit does not fit the pool"):
+            compose(make_pool(10, 2), np.zeros(9, dtype=bool), CLUSTERS, 5, 0.0, 0, IDS)
+
+
+def test_hidden_members_stay_a_random_sample_of_what_is_left(make_pool):
+    """The heart of the certificate: after adaptive picks, releases and a top-up, all left are as likely to be hidden.
+
+    The trait that the strategy follows (variance) must not differ between hidden members and the rest.
+    """
+    pool = make_pool(60, 4, observed=5)
+    hidden_high, chosen_high = [], []
+    for seed in range(600):
+        hidden = hide(60, 12, seed)
+        batch = compose(pool, hidden, (Slot(strategy="top-variance", share=1.0),), 20, 0.3, 10_000 + seed, IDS)
+        rows = np.array([IDS.index(name) for name in batch["perturbation"]])
+        strategic = (batch["arm"] == "strategy").to_numpy()
+        chosen = np.zeros(60, dtype=bool)
+        chosen[rows[strategic]] = True
+        hidden_now = hidden & ~chosen
+        hidden_now[rows[~strategic]] = True
+        left = np.flatnonzero(~chosen)
+        if not 0 < hidden_now.sum() < len(left):
+            continue
+        rank = np.argsort(np.argsort(pool.variance[left])) / (len(left) - 1)
+        hidden_high.append(rank[hidden_now[left]].mean())
+        chosen_high.append(len(left))
+    error = np.std(hidden_high) / np.sqrt(len(hidden_high))
+    assert abs(np.mean(hidden_high) - 0.5) < 4 * error
+
+
+def test_number_of_releases_is_hypergeometric_in_the_mean(make_pool):
+    """A strategy that knew the audit would release more or fewer than its share."""
+    pool, released, picked = make_pool(200, 4), 0, 0
+    for seed in range(60):
+        batch = compose(pool, hide(200, 40, seed), (Slot(strategy="eigenmodes", share=1.0),), 30, 0.0, 1, IDS)
+        first = batch.iloc[:30]
+        released += int((first["action"] == "release").sum())
+        picked += len(first)
+    assert binomtest(released, picked, 0.2).pvalue > 1e-3

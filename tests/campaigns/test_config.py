@@ -1,0 +1,123 @@
+import textwrap
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.campaigns.config import CampaignConfig, Section
+from tasks.campaigns.reading import dump_config, parse_config, read_config
+from tasks.errors import UserError
+
+GOOD = textwrap.dedent(
+    """
+    campaign: {name: pilot, seed: 3}
+    library: {uri: library.csv}
+    readout: {kind: continuous, tolerance: 0.5}
+    plates:
+      format: 96
+      negcon: {wells: [A01:D01]}
+    """
+)
+
+
+def changed(**changes):
+    """The good configuration with values set by dotted path; None removes."""
+    content = yaml.safe_load(GOOD)
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        part = content
+        for section in sections:
+            part = part.setdefault(section, {})
+        if value is None:
+            del part[key]
+        else:
+            part[key] = value
+    return yaml.safe_dump(content)
+
+
+def test_a_good_file_is_read_and_its_paths_are_absolute(tmp_path):
+    (tmp_path / "campaign.yaml").write_text(GOOD)
+    config = read_config(tmp_path / "campaign.yaml")
+    assert config.campaign.storage == str(tmp_path / "campaigns")
+    assert config.library.uri == str(tmp_path / "library.csv")
+    assert config.stopping.gamma == 0.9
+
+
+def test_a_url_stays_as_it_is(tmp_path):
+    (tmp_path / "campaign.yaml").write_text(changed(campaign__storage="s3://lab/x"))
+    assert read_config(tmp_path / "campaign.yaml").campaign.storage == "s3://lab/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (changed(stopping__gama=0.9), ["unknown key stopping.gama", "spelling"]),
+        (changed(stopping__gamma=1.4), ["stopping.gamma", "got 1.4", "less than 1"]),
+        (changed(stopping__gamma=0), ["stopping.gamma", "got 0", "greater than 0"]),
+        (changed(stopping__gamma="high"), ["stopping.gamma", "got 'high'", "number"]),
+        (changed(stopping__gamma=float("nan")), ["stopping.gamma", "finite"]),
+        (changed(plates__format=97), ["plates.format", "96, 384 or 1536", "got 97"]),
+        (changed(campaign__name="../up"), ["campaign.name", "got '../up'"]),
+        (changed(readout__tolerance=None), ["readout", "tolerance is needed"]),
+        (changed(readout__kind="binary"), ["readout", "threshold is needed"]),
+        (changed(library=None), ["library is missing"]),
+        (changed(batch__slots=[{"strategy": "random", "share": 0.5}]), ["batch", "sum to 1"]),
+        (changed(plates__replicates=5), ["initial must be at least replicates"]),
+        (changed(ensemble__members=1, stopping__risk=2), ["ensemble.members", "1 more"]),
+        (GOOD + "campaign: {name: again}\n", ["not valid YAML", "stands twice"]),
+        ("campaign: [", ["not valid YAML", "line"]),
+        ("- a\n- b\n", ["not a campaign"]),
+        ("", ["not a campaign"]),
+        ("campaign: !!python/object/apply:os.system [ls]", ["not valid YAML"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(text, words):
+    with pytest.raises(UserError) as caught:
+        parse_config(text, "campaign.yaml")
+    message = str(caught.value)
+    assert message.startswith("campaign.yaml: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"none\.yaml: the configuration cannot be read; got no such file"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_a_file_that_is_not_text_is_one_line(tmp_path):
+    (tmp_path / "campaign.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not utf-8"):
+        read_config(tmp_path / "campaign.yaml")
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    gamma=st.floats(0.01, 0.99),
+    shares=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    replicates=st.integers(1, 4),
+)
+def test_a_configuration_survives_the_round_trip(seed, gamma, shares, replicates):
+    slots = [{"strategy": f"s{i}", "share": share / sum(shares)} for i, share in enumerate(shares)]
+    config = parse_config(
+        changed(campaign__seed=seed, stopping__gamma=gamma, batch__slots=slots, plates__replicates=replicates), "x"
+    )
+    assert parse_config(dump_config(config), "y") == config
+
+
+def sections(model):
+    yield model
+    for field in model.model_fields.values():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from sections(kind)
+
+
+def test_every_field_says_what_it_is():
+    for section in sections(CampaignConfig):
+        for name, field in section.model_fields.items():
+            inner = field.annotation
+            if not (isinstance(inner, type) and issubclass(inner, Section)):
+                assert field.description, f"{section.__name__}.{name} has no description"

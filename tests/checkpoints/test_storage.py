@@ -1,0 +1,88 @@
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tasks.checkpoints.storage import Storage, StorageError
+from tasks.errors import UserError
+
+
+def test_files_come_back_and_are_listed(storage_url):
+    storage = Storage(storage_url)
+    storage.write("a/b/one.txt", b"1")
+    storage.write("a/two.txt", b"22")
+    storage.write("c.txt", b"")
+    assert storage.read("a/b/one.txt") == b"1"
+    assert storage.list("a") == ["a/b/one.txt", "a/two.txt"]
+    assert storage.list() == ["a/b/one.txt", "a/two.txt", "c.txt"]
+    assert storage.list("nothing") == []
+    assert storage.folders("a") == ["b"]
+    assert storage.folders("nothing") == []
+    assert (storage.size("a/two.txt"), storage.size("c.txt"), storage.size("d.txt")) == (2, 0, None)
+    assert storage.read_many(["c.txt", "d.txt", "a/two.txt"]) == {"c.txt": b"", "a/two.txt": b"22"}
+
+
+def test_a_missing_file_is_not_found(storage_url):
+    with pytest.raises(FileNotFoundError):
+        Storage(storage_url).read("none")
+
+
+def test_the_second_create_is_refused_and_changes_nothing(storage_url):
+    storage = Storage(storage_url)
+    assert storage.create("rounds/1/lock", b"first")
+    assert not storage.create("rounds/1/lock", b"second")
+    assert storage.read("rounds/1/lock") == b"first"
+    assert storage.list() == ["rounds/1/lock"]
+
+
+def test_of_twenty_creators_one_wins(storage_url):
+    storage = Storage(storage_url)
+    with ThreadPoolExecutor(20) as pool:
+        won = list(pool.map(lambda i: storage.create("claim", str(i).encode()), range(20)))
+    assert won.count(True) == 1
+    assert storage.read("claim") == str(won.index(True)).encode()
+
+
+def test_create_if_absent_is_proved(storage_url):
+    storage = Storage(storage_url)
+    storage.prove_create_if_absent()
+    storage.prove_create_if_absent()
+
+
+def test_a_storage_that_ignores_the_condition_is_refused(tmp_path, monkeypatch):
+    storage = Storage(str(tmp_path))
+
+    def overwrite(path, data):
+        storage.write(path, data)
+        return True
+
+    monkeypatch.setattr(storage, "create", overwrite)
+    with pytest.raises(UserError, match="create-if-absent"):
+        storage.prove_create_if_absent()
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "a/../../b", "a\\..\\b", "a\0b"])
+def test_no_path_leaves_the_root(tmp_path, path):
+    storage = Storage(str(tmp_path / "root"))
+    for call in (storage.read, storage.exists, storage.list, lambda p: storage.write(p, b"x")):
+        with pytest.raises(UserError, match="leaves"):
+            call(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_storage_travels_to_another_process(storage_url):
+    storage = Storage(storage_url)
+    storage.write("a", b"1")
+    assert pickle.loads(pickle.dumps(storage)).read("a") == b"1"
+    assert "secret" not in repr(pickle.dumps(storage))
+
+
+def test_an_unknown_kind_of_storage_is_one_clear_line():
+    with pytest.raises(UserError, match=r"no such kind of storage") as caught:
+        Storage("gopher://nowhere")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_bucket_is_a_storage_error(s3_endpoint):
+    with pytest.raises((StorageError, FileNotFoundError)):
+        Storage("s3://no-such-bucket-anywhere/x").create("a", b"1")

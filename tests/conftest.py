@@ -1,0 +1,51 @@
+"""Settings that hold for every test: no telemetry, no server but the test's own, one thread for numerics."""
+
+import os
+import uuid
+
+os.environ.update(
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    DO_NOT_TRACK="1",
+    PREFECT_LOGGING_LEVEL="ERROR",
+    PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT="false",
+)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+S3_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint():
+    """A server that speaks S3, in this process, for the quick tests; `make test-s3` tries a real one."""
+    if all(os.environ.get(name) for name in S3_VARIABLES):
+        yield os.environ["AWS_ENDPOINT_URL"]
+        return
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    os.environ.update(zip(S3_VARIABLES, (f"http://{host}:{port}", "test-key", "test-secret"), strict=True))
+    os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
+    yield os.environ["AWS_ENDPOINT_URL"]
+    server.stop()
+    for name in S3_VARIABLES:
+        del os.environ[name]
+
+
+@pytest.fixture
+def s3_url(s3_endpoint):
+    """A new bucket."""
+    import s3fs
+
+    bucket = f"campaigns-{uuid.uuid4().hex[:12]}"
+    s3fs.S3FileSystem().mkdir(bucket)
+    return f"s3://{bucket}/lab"
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage_url(request, tmp_path):
+    """Where a campaign may live: a folder, and a bucket."""
+    return str(tmp_path / "storage") if request.param == "local" else request.getfixturevalue("s3_url")

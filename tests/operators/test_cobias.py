@@ -1,0 +1,149 @@
+"""The quadratic cobias: the closed form against all pairs, and what it finds in simulations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.errors import NumericalError, UserError
+from tasks.operators import Factor, cobias_factor, quadratic_delta
+from tasks.operators.cobias import _lower_to_trace
+
+
+def all_pairs(phi: np.ndarray, r: np.ndarray, noise: np.ndarray, ridge: float) -> np.ndarray:
+    """B by ridge regression of every product r_i r_j − noise_ij on the p² products of features."""
+    n, p = phi.shape
+    design = np.einsum("ia,jb->ijab", phi, phi).reshape(n * n, p * p)
+    penalty = ridge * np.mean(np.linalg.eigvalsh(phi.T @ phi) ** 2)
+    target = (np.outer(r, r) - noise).ravel()
+    return np.linalg.solve(design.T @ design + penalty * np.eye(p * p), design.T @ target).reshape(p, p)
+
+
+@pytest.mark.parametrize("ridge", [1e-6, 0.1, 1.0])
+@pytest.mark.parametrize("with_members", [True, False])
+def test_closed_form_is_least_squares_over_all_pairs(ridge, with_members, dense):
+    rng = np.random.default_rng(0)
+    phi, r, root = rng.normal(size=(30, 4)), rng.normal(size=30), rng.normal(size=(30, 30)) / 8
+    sigma_f = Factor(rng.normal(size=(30, 3))) if with_members else None
+    noise = root @ root.T
+    total = noise + (sigma_f.columns @ sigma_f.columns.T / 5 if sigma_f is not None else 0)
+    found = quadratic_delta(phi, r, dense(noise), sigma_f, 5, ridge)
+    np.testing.assert_allclose(found.form, all_pairs(phi, r, total, ridge), atol=1e-10)
+
+
+def test_positive_part_is_the_closest_over_the_points_with_the_same_trace(dense):
+    rng = np.random.default_rng(1)
+    phi = np.c_[rng.normal(size=(40, 3)), np.ones(40)]
+    r = phi @ [1.0, -2.0, 0.5, 1.0] + rng.normal(size=40)
+    found = quadratic_delta(phi, r, dense(np.eye(40)), None, 8, 1e-3)
+    before, after = phi @ found.form @ phi.T, phi @ found.root @ found.root.T @ phi.T
+    assert np.trace(after) == pytest.approx(np.trace(before))
+    assert 40 * found.eigenvalues.sum() == pytest.approx(np.trace(before))
+    assert np.linalg.eigvalsh(after).min() > -1e-9
+    clipped = np.clip(np.linalg.eigvalsh(before), 0, None).sum()
+    assert found.clipped_share == pytest.approx(1 - np.trace(after) / clipped)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=8))
+def test_lowered_eigenvalues_keep_the_sum_and_are_the_closest(values):
+    before = np.sort(np.array(values))[::-1]
+    after = _lower_to_trace(before)
+    assert after.min() >= 0
+    assert after.sum() == pytest.approx(max(before.sum(), 0), abs=1e-9)
+    drop = before - after
+    if before.sum() > 0:  # optimal: the same drop wherever something is left, no more than that elsewhere
+        assert np.ptp(drop[after > 0]) < 1e-9
+        assert (drop[after == 0] <= drop[after > 0].max() + 1e-9).all()
+
+
+def simulate(bias: float, noise: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features (n, 6) of points on a line, forward residuals with a smooth bias and given noise, the bias."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, size=len(noise))
+    phi = np.polynomial.legendre.legvander(x, 5)[:, ::-1]
+    delta = bias * (np.sin(3 * x) + 0.5)
+    return phi, delta + np.linalg.cholesky(noise) @ rng.normal(size=len(noise)), delta
+
+
+def test_recovers_a_smooth_bias_under_plate_noise(dense, plate_noise):
+    errors, naive = [], []
+    for seed in range(20):
+        phi, r, delta = simulate(1.0, plate_noise, seed)
+        found = quadratic_delta(phi, r, dense(plate_noise), None, 16, 1e-3)
+        truth = np.outer(delta, delta)
+        estimate = phi @ found.root @ found.root.T @ phi.T
+        errors.append(np.linalg.norm(estimate - truth) / np.linalg.norm(truth))
+        naive.append(np.linalg.norm(np.outer(r, r) - truth) / np.linalg.norm(truth))
+    assert np.mean(errors) < 0.3
+    assert np.mean(errors) < 0.7 * np.mean(naive)
+
+
+def mean_squared_bias(phi: np.ndarray, root: np.ndarray) -> float:
+    return float(np.square(phi @ root).sum(axis=1).mean())
+
+
+def test_finds_next_to_nothing_in_pure_noise(dense, plate_noise):
+    told, untold, shares = [], [], []
+    for seed in range(60):
+        phi, r, _ = simulate(0.0, plate_noise, seed)
+        found = quadratic_delta(phi, r, dense(plate_noise), None, 16, 1e-3)
+        told.append(mean_squared_bias(phi, found.root))
+        shares.append(found.clipped_share)
+        wells_only = dense(np.diag(np.diag(plate_noise)))
+        untold.append(mean_squared_bias(phi, quadratic_delta(phi, r, wells_only, None, 16, 1e-3).root))
+    assert np.mean(told) < 0.05 * plate_noise[0, 0]
+    assert np.mean(shares) > 0.7
+    assert np.mean(told) < 0.7 * np.mean(untold)  # plate noise passes for bias when it is not subtracted
+
+
+def test_mean_squared_bias_is_not_inflated(dense, plate_noise):
+    found, truth = [], []
+    for seed in range(60):
+        phi, r, delta = simulate(0.5, plate_noise, seed)
+        found.append(mean_squared_bias(phi, quadratic_delta(phi, r, dense(plate_noise), None, 16, 1e-3).root))
+        truth.append(np.mean(delta**2))
+    assert np.mean(found) == pytest.approx(np.mean(truth), rel=0.15)
+
+
+def test_ridge_shrinks_towards_nothing(dense, plate_noise):
+    phi, r, _ = simulate(1.0, plate_noise, 0)
+    sizes = [
+        mean_squared_bias(phi, quadratic_delta(phi, r, dense(plate_noise), None, 16, x).root) for x in (0.01, 1, 100)
+    ]
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_unused_feature_directions_do_no_harm(dense, plate_noise):
+    phi, r, _ = simulate(1.0, plate_noise, 0)
+    doubled = np.c_[phi, phi, np.zeros(len(phi))]
+    plain = quadratic_delta(phi, r, dense(plate_noise), None, 16, 1e-9)
+    found = quadratic_delta(doubled, r, dense(plate_noise), None, 16, 1e-9)
+    np.testing.assert_allclose(
+        cobias_factor(doubled, found).diagonal(), cobias_factor(phi, plain).diagonal(), rtol=1e-5, atol=1e-8
+    )
+
+
+def test_effective_number_of_residuals(dense, plate_noise):
+    phi, r, _ = simulate(1.0, plate_noise, 0)
+    independent = quadratic_delta(phi, r, dense(np.eye(240)), None, 16, 1.0)
+    assert (independent.n_residuals, independent.effective_n) == (240, pytest.approx(240))
+    shared = quadratic_delta(phi, r, dense(plate_noise), None, 16, 1.0)
+    assert shared.effective_n == pytest.approx(240 * 0.13 / (0.09 + 40 * 0.04))
+    members = Factor(np.ones((240, 1)))
+    assert quadratic_delta(phi, r, dense(np.eye(240)), members, 16, 1.0).effective_n < 20
+
+
+def test_mistakes_are_named(dense):
+    noise = dense(np.eye(5))
+    with pytest.raises(UserError, match=r"same points; got \[5, 4\]"):
+        quadratic_delta(np.ones((5, 2)), np.ones(4), noise, None, 4, 1.0)
+    with pytest.raises(NumericalError, match="not finite"):
+        quadratic_delta(np.ones((5, 2)), np.full(5, np.nan), noise, None, 4, 1.0)
+    with pytest.raises(NumericalError, match="zero"):
+        quadratic_delta(np.zeros((5, 2)), np.ones(5), noise, None, 4, 1.0)
+    found = quadratic_delta(np.ones((5, 2)), np.ones(5), noise, None, 4, 1.0)
+    with pytest.raises(UserError, match=r"shape \(9, 3\), expected \(N, 2\)"):
+        cobias_factor(np.ones((9, 3)), found)

@@ -1,0 +1,286 @@
+"""The cards against oracles: what they compute, and what they say when there is nothing to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.errors import UserError
+from tasks.publishing.cards.accuracy import bound_card, error_by_arm, learning_card
+from tasks.publishing.cards.batch import batch_card
+from tasks.publishing.cards.calibration import calibration_card
+from tasks.publishing.cards.computation import recomputed_card
+from tasks.publishing.cards.eigenspace import eigenmap_card, spectrum_card
+from tasks.publishing.cards.figures import POINT_LIMIT, thin
+from tasks.publishing.cards.overview import agreement_card, distribution_card, extremes_card
+from tasks.publishing.cards.quality import quality_card
+from tasks.publishing.cards.verdict import verdict
+from tasks.publishing.cards.wording import listed, percent_floor, quantity, shorten
+from tasks.publishing.report_data import COLUMNS, ReportData
+
+Make = Callable[..., ReportData]
+
+
+@pytest.fixture(scope="module")
+def data(report_data: Make) -> ReportData:
+    return report_data()
+
+
+def decided(data: ReportData, **changes: object) -> ReportData:
+    return replace(data, decision=dict(data.decision) | changes)
+
+
+# --- the verdict ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "tone", "beginning"),
+    [
+        ({"stop": True, "bound": 0.912}, "pass", "Stop: 91.2% of the screen is guaranteed correct, 90% is needed."),
+        ({"stop": False, "bound": 0.8437}, "info", "Measure the next batch: 84.3% of the screen is guaranteed"),
+        ({"stop": True, "bound": 0.8437}, "warn", "Stop without a certificate: 84.3%"),
+        ({"stop": True, "bound": 0.9}, "pass", "Stop: 90.0%"),
+        ({"stop": True, "bound": 0.89999}, "warn", "Stop without a certificate: 89.9%"),
+        ({"stop": False, "bound": None}, "info", "Measure the next batch: how much is correct could not be bounded."),
+    ],
+)
+def test_headline(data: ReportData, changes: dict[str, object], tone: str, beginning: str) -> None:
+    banner = verdict(decided(data, **changes))
+    assert banner.tone == tone
+    assert banner.headline.startswith(beginning)
+
+
+def test_a_failed_plate_asks_for_attention_until_its_repeat_has_passed(data: ReportData) -> None:
+    assert verdict(data).attention == (
+        "1 plate failed quality control: repeat, waive or abandon SOL-R03-P02.",
+    )  # the failed first attempt of SOL-R01-P02 has a second one that passed
+    repeat = pd.DataFrame([(3, "SOL-R03-P02", 2, "passed", "")], columns=data.plate_states.columns)
+    later = replace(data, plate_states=pd.concat([data.plate_states, repeat], ignore_index=True))
+    assert verdict(later).attention == ()
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.89999, "89.9%"), (0.9, "90.0%"), (0.29, "29.0%"), (1.0, "100.0%")])
+def test_a_bound_never_reads_higher_than_it_is(share: float, text: str) -> None:
+    assert percent_floor(share) == text
+
+
+# --- accuracy ---
+
+
+def test_forward_error_is_the_rmse_of_each_arm(data: ReportData) -> None:
+    table = error_by_arm(data)
+    assert table is not None
+    assert data.forward is not None
+    for row in table.itertuples():
+        arm = {"random arm": "random", "strategic picks": "strategy"}[str(row.arm)]
+        mine = data.forward[(data.forward["round"] == row.round) & (data.forward["arm"] == arm)]
+        assert row.error == pytest.approx(np.sqrt(np.mean((mine["measured"] - mine["predicted"]) ** 2)))
+        assert row.lower <= row.error <= row.upper
+
+
+def test_interval_of_the_forward_error_holds_its_level(data: ReportData) -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(400):
+        forward = pd.DataFrame({"perturbation": "x", "predicted": 0.0, "sd": 1.0, "measured": rng.normal(size=120)})
+        table = error_by_arm(replace(data, forward=forward.assign(arm="random")))
+        assert table is not None
+        held.append(table.at[0, "lower"] <= 1.0 <= table.at[0, "upper"])
+    assert np.mean(held) == pytest.approx(0.9, abs=0.05)
+
+
+def test_arms_are_compared_by_their_intervals(data: ReportData) -> None:
+    rng = np.random.default_rng(1)
+    for scale, words in ((3.0, "harder"), (0.3, "easier"), (1.0, "no clear difference")):
+        arm = np.repeat(["random", "strategy"], 200)
+        measured = rng.normal(size=400) * np.where(arm == "strategy", scale, 1.0)
+        forward = pd.DataFrame({"perturbation": "x", "predicted": 0.0, "sd": 1.0, "measured": measured, "arm": arm})
+        assert words in learning_card(replace(data, forward=forward)).finding
+
+
+def test_coverage_is_counted_inside_the_central_interval(data: ReportData) -> None:
+    measured = np.array([1.0] * 9 + [1.7])  # 1.7 sd lies outside the 90% interval, 1.0 inside the 70% one
+    forward = pd.DataFrame({"perturbation": "x", "predicted": 0.0, "sd": 1.0, "measured": measured, "arm": "strategy"})
+    card = calibration_card(replace(data, forward=forward))
+    assert card.finding.startswith("90% intervals held 90% of 10 measurements")
+    line = next(trace for trace in card.figures[1].spec["data"] if trace["name"] == "all of this round")
+    assert line["y"] == [0.0, 0.0, 0.9, 0.9, 0.9, 1.0]
+
+
+@pytest.mark.parametrize(("scale", "words"), [(3.0, "too sure of itself"), (0.2, "more careful"), (1.0, "as claimed")])
+def test_calibration_is_judged(data: ReportData, scale: float, words: str) -> None:
+    measured = scale * np.random.default_rng(2).normal(size=300)
+    forward = pd.DataFrame({"perturbation": "x", "predicted": 0.0, "sd": 1.0, "measured": measured, "arm": "random"})
+    assert words in calibration_card(replace(data, forward=forward)).finding
+
+
+def test_rows_without_a_measurement_and_of_other_rounds_are_left_out(data: ReportData) -> None:
+    forward = pd.DataFrame(
+        {"perturbation": list("abc"), "predicted": 0.0, "sd": 1.0, "measured": [1.0, np.nan, 2.0], "arm": "random"}
+    ).assign(round=[3, 3, 2])
+    now = replace(data, forward=forward).forward_of_round()
+    assert now is not None
+    assert now["perturbation"].tolist() == ["a"]
+
+
+# --- the batch ---
+
+
+def test_every_well_of_every_plate_is_drawn_once_in_its_group(report_data: Make) -> None:
+    data = report_data(plates=3, fmt=96)
+    card = batch_card(data)
+    assert data.platemap is not None
+    assert len(card.plates) == 3
+    for picture in card.plates:
+        wells = data.platemap[data.platemap["barcode"] == picture.barcode]
+        assert sum(path.count("M") for _, path in picture.paths) == 96
+        for row, column, role, perturbation in wells[["row", "column", "role", "perturbation"]].itertuples(index=False):
+            index = row * picture.columns + column
+            assert picture.payload["names"][index] == perturbation
+            group = picture.payload["groups"][picture.payload["codes"][index]]
+            if role != "sample":
+                assert (
+                    group == {"negcon": "negative control", "poscon": "positive control", "empty": "empty well"}[role]
+                )
+
+
+def test_legend_counts_only_what_costs_a_well(data: ReportData) -> None:
+    assert data.batch is not None
+    measured = data.batch[data.batch["action"] == "measure"]
+    counts = {swatch.name: swatch.count for swatch in batch_card(data).legend}
+    for slot, n in measured.loc[measured["arm"] == "strategy", "slot"].value_counts().items():
+        assert counts[str(slot)] == str(n)
+    assert "5 hidden audit members" in batch_card(data).finding
+
+
+def test_a_well_of_an_unknown_slot_is_an_error(data: ReportData) -> None:
+    assert data.platemap is not None
+    platemap = data.platemap.copy()
+    sample = platemap.index[platemap["role"] == "sample"][0]
+    platemap.loc[sample, ["perturbation", "slot"]] = ["not in the batch", "ghost"]
+    with pytest.raises(UserError, match=r"plate SOL-R04-P01: a well belongs to no slot of the batch; got 'ghost'"):
+        batch_card(replace(data, platemap=platemap))
+
+
+# --- quality, spectrum, screen ---
+
+
+def test_each_metric_shows_its_verdict_and_why(data: ReportData) -> None:
+    table = quality_card(data).tables[0]
+    failed = next(row for row in table.rows if row[0].text == "SOL-R03-P02")
+    by_name = dict(zip(table.headers, failed, strict=True))
+    assert (by_name["Z′"].tone, by_name["Z′"].text) == ("fail", "−1.42")
+    assert "threshold 0.3" in by_name["Z′"].hint
+    assert by_name["remark"].text == "Z′: -1.42 is below 0.3; SSMD: 2.1 is below 3."
+    assert by_name["column effect"].text == "–"
+    assert "too few" in by_name["column effect"].hint
+
+
+def test_plates_of_other_rounds_are_folded_away(data: ReportData) -> None:
+    now, before = quality_card(data).tables
+    assert all(row[0].text.startswith("SOL-R03") for row in now.rows)
+    assert len(now.rows) + len(before.rows) == len(data.plate_states)
+    assert before.folded
+
+
+def test_effective_number_of_directions(data: ReportData) -> None:
+    spectrum = pd.DataFrame({"mode": range(8), "eigenvalue": 2.0, "operator": "reducible"})
+    card = spectrum_card(replace(data, spectrum=spectrum))
+    assert "about 8 directions; the first five hold 62%" in card.finding
+    zero = spectrum_card(replace(data, spectrum=spectrum.assign(eigenvalue=0.0)))
+    assert "no reducible error left" in zero.missing
+
+
+def test_histogram_counts_everything_once(data: ReportData) -> None:
+    bars = distribution_card(data).figures[0].spec["data"]
+    assert sum(sum(trace["y"]) for trace in bars) == len(data.screen)
+    flat = data.screen.assign(value=1.0)
+    assert sum(sum(t["y"]) for t in distribution_card(replace(data, screen=flat)).figures[0].spec["data"]) == len(flat)
+
+
+def test_accuracy_is_read_from_hidden_audit_members(data: ReportData) -> None:
+    audit = data.screen[data.screen["audit"]]
+    share = round(100 * float(audit["correct"].astype(bool).mean()))
+    assert agreement_card(data).finding.startswith(f"{share}% of {len(audit)} hidden audit members predicted correctly")
+
+
+def test_extremes_are_the_extremes(data: ReportData) -> None:
+    high, low = extremes_card(data).tables
+    assert high.rows[0][0].text == data.screen["value"].idxmax()
+    assert low.rows[0][0].text == data.screen["value"].idxmin()
+
+
+def test_many_points_are_thinned_and_the_card_says_so(data: ReportData) -> None:
+    assert data.eigenmap is not None
+    many = pd.concat([data.eigenmap.assign(group="pool")] * 4, ignore_index=True)
+    card = eigenmap_card(replace(data, eigenmap=many))
+    assert len(card.figures[0].spec["data"][0]["x"]) == POINT_LIMIT
+    assert f"3,000 of {len(many):,} points" in card.note
+    pd.testing.assert_frame_equal(thin(many), thin(many))
+
+
+def test_recomputed_counts(data: ReportData) -> None:
+    assert recomputed_card(data).finding == "6 steps computed, 2 read from checkpoints."
+
+
+# --- nothing to draw ---
+
+
+def test_a_card_without_data_says_why(data: ReportData) -> None:
+    nothing = replace(
+        data,
+        forward=None,
+        spectrum=None,
+        batch=None,
+        eigenmap=None,
+        history=data.history.iloc[:0],
+        quality=[],
+        plate_states=data.plate_states.iloc[:0],
+        recomputed=data.recomputed.iloc[:0],
+        screen=data.screen.iloc[:0],
+    )
+    cards = (bound_card, learning_card, calibration_card, batch_card, spectrum_card, eigenmap_card, quality_card)
+    cards += (distribution_card, agreement_card, extremes_card, recomputed_card)
+    for card in (make(nothing) for make in cards):
+        assert card.missing.endswith("."), card.key
+        assert not card.figures, card.key
+        assert not card.tables, card.key
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_a_missing_column_is_named(data: ReportData, name: str) -> None:
+    column = COLUMNS[name][-1]
+    with pytest.raises(UserError, match=f"{name} lacks {column}"):
+        replace(data, **{name: getattr(data, name).drop(columns=column)})
+
+
+def test_a_missing_key_of_the_decision_is_named(data: ReportData) -> None:
+    with pytest.raises(UserError, match="decision lacks bound"):
+        replace(data, decision={key: value for key, value in data.decision.items() if key != "bound"})
+
+
+@pytest.mark.parametrize(
+    "href", ["https://example.org/x", "javascript:alert(1)", "//host/x", "/etc/passwd", " data:text/html,x"]
+)
+def test_a_link_must_be_relative(data: ReportData, href: str) -> None:
+    with pytest.raises(UserError, match="must be relative"):
+        replace(data, links={"file": href})
+
+
+# --- wording ---
+
+
+def test_wording() -> None:
+    assert quantity(-0.5) == "−0.5"
+    assert quantity(2.0, zeros=True) == "2.00"
+    assert quantity(100.0, zeros=True) == "100"
+    assert quantity(21340.0) == "21,340"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert listed(list("abcdefg")) == "a, b, c, d and 3 more"
+    long = shorten("x" * 40 + "tail", 20)
+    assert len(long) == 20
+    assert long.endswith("tail")

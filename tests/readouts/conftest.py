@@ -1,0 +1,96 @@
+"""Simulated plates that the tests of this room share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.campaigns.config import ControlWells, PlatesSection, ReadoutSection
+from tasks.readouts.ingest import WELL_COLUMNS
+from tasks.readouts.wells import position_to_well
+
+MakeWells = Callable[..., pd.DataFrame]
+
+
+def _plate(
+    barcode: str,
+    rng: np.random.Generator,
+    negcon: int,
+    poscon: int,
+    truth: dict[str, float],
+    offset: float,
+    scale: float,
+    noise: float,
+    run: str,
+    attempt: int,
+    levels: tuple[float, float],
+) -> pd.DataFrame:
+    roles = ["negcon"] * negcon + ["poscon"] * poscon + ["sample"] * len(truth)
+    true = np.array([levels[0]] * negcon + [levels[1]] * poscon + list(truth.values()))
+    rows, columns = np.divmod(np.arange(len(roles)), 24)
+    return pd.DataFrame(
+        {
+            "barcode": barcode,
+            "attempt": attempt,
+            "run": run,
+            "well": [position_to_well(int(r), int(c), 384) for r, c in zip(rows, columns, strict=True)],
+            "row": rows,
+            "column": columns,
+            "role": roles,
+            "perturbation": [""] * (negcon + poscon) + list(truth),
+            "replicate": [0] * (negcon + poscon) + [1] * len(truth),
+            "value": offset + scale * (true + noise * rng.standard_normal(len(true))),
+        }
+    )[WELL_COLUMNS]
+
+
+@pytest.fixture(scope="session")
+def make_wells() -> MakeWells:
+    """Wells of simulated 384-well plates: value = offset + scale·(truth + noise·N(0, 1))."""
+
+    def make(
+        seed: int = 0,
+        *,
+        offsets: tuple[float, ...] = (0.0,),
+        scales: tuple[float, ...] | None = None,
+        negcon: int = 16,
+        poscon: int = 16,
+        samples: int = 20,
+        noise: float = 1.0,
+        run: str = "R00",
+        attempt: int = 1,
+        levels: tuple[float, float] = (0.0, 10.0),
+        truth: dict[str, float] | None = None,
+    ) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        scales = scales or (1.0,) * len(offsets)
+        tables = []
+        for index, (offset, scale) in enumerate(zip(offsets, scales, strict=True)):
+            values = truth if truth is not None else {f"X{index}-{i:02d}": float(i) / 4 for i in range(samples)}
+            tables.append(
+                _plate(f"P{index:02d}", rng, negcon, poscon, values, offset, scale, noise, run, attempt, levels)
+            )
+        return pd.concat(tables, ignore_index=True)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def plates() -> PlatesSection:
+    """A layout with nominal values 0 and 10."""
+    return PlatesSection(
+        negcon=ControlWells(wells=("A01:H01",), nominal=0.0), poscon=ControlWells(wells=("A02:H02",), nominal=10.0)
+    )
+
+
+@pytest.fixture(scope="session")
+def continuous() -> ReadoutSection:
+    return ReadoutSection(kind="continuous", tolerance=1.0)
+
+
+@pytest.fixture(scope="session")
+def binary() -> ReadoutSection:
+    return ReadoutSection(kind="binary", threshold=2.0)

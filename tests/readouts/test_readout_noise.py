@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.campaigns.config import AlignmentSection
+from tasks.errors import UserError
+from tasks.readouts.alignment import apply_alignment, fit_alignment
+from tasks.readouts.noise import MIN_REPLICATE_DF, NoiseModel, SigmaY, estimate_noise, sigma_y
+from tasks.readouts.replicates import aggregate
+from tasks.readouts.robust import control_moments, mad_sd, pairwise_variance
+
+
+def _pipeline(wells, plates, method="two-point", shrinkage=False):
+    fit = fit_alignment(wells, AlignmentSection(method=method, shrinkage=shrinkage), plates)
+    aligned = apply_alignment(wells, fit)
+    return aligned, fit, estimate_noise(aligned, [fit])
+
+
+def _tables(shares):
+    """Labels and incidence from rows of shares over plates."""
+    names = [f"x{i}" for i in range(len(shares))]
+    labels = pd.DataFrame(
+        {"perturbation": names, "value": np.arange(len(names), dtype=float), "n": 1, "variance": 0.5, "plates": "P"}
+    )
+    incidence = pd.DataFrame(
+        [(names[i], f"P{p}.1", share) for i, row in enumerate(shares) for p, share in enumerate(row) if share > 0],
+        columns=["perturbation", "barcode", "weight"],
+    )
+    return labels, incidence
+
+
+def _dense(labels, incidence, noise, names):
+    """Σ_Y entry by entry, from its definition."""
+    label = labels.set_index("perturbation")
+    share = {(row.perturbation, row.barcode): row.weight for row in incidence.itertuples()}
+    sigma = np.diag([label.loc[name, "variance"] for name in names])
+    for i, a in enumerate(names):
+        for j, b in enumerate(names):
+            for key, variance in noise.plates.items():
+                lever = (label.loc[a, "value"] - noise.anchor) * (label.loc[b, "value"] - noise.anchor)
+                both = share.get((a, key), 0.0) * share.get((b, key), 0.0)
+                sigma[i, j] += both * (variance + lever * noise.scales[key])
+    return sigma
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 4))
+@settings(deadline=None, max_examples=40)
+def test_sigma_y_equals_its_dense_definition(seed, n, n_plates):
+    rng = np.random.default_rng(seed)
+    shares = rng.random((n, n_plates)) * rng.integers(0, 2, (n, n_plates))
+    shares[:, 0] += 0.1
+    shares /= shares.sum(axis=1, keepdims=True)
+    labels, incidence = _tables(shares)
+    keys = [f"P{p}.1" for p in range(n_plates)]
+    noise = NoiseModel(
+        well_variance=0.5,
+        source="negcon",
+        n=9,
+        floor=0.1,
+        plates=dict(zip(keys, rng.random(n_plates), strict=True)),
+        scales=dict(zip(keys, 0.1 * rng.random(n_plates), strict=True)),
+        anchor=2.0,
+    )
+    names = [f"x{i}" for i in rng.permutation(n)]
+    sigma = sigma_y(labels, incidence, noise, names, kind="continuous")
+    dense = _dense(labels, incidence, noise, names)
+    phi = rng.standard_normal((n, 3))
+    np.testing.assert_allclose(sigma.matvec(np.eye(n)), dense, atol=1e-12)
+    np.testing.assert_allclose(sigma.matvec(phi[:, 0]), dense @ phi[:, 0], atol=1e-12)
+    np.testing.assert_allclose(sigma.diagonal(), np.diag(dense), atol=1e-12)
+    np.testing.assert_allclose(sigma.quadratic(phi), phi.T @ dense @ phi, atol=1e-10)
+    assert np.linalg.eigvalsh(dense).min() > 0
+
+
+def test_binary_labels_have_no_plate_blocks(make_wells, plates, binary):
+    aligned, _, noise = _pipeline(make_wells(offsets=(0.0, 1.0)), plates)
+    labels, incidence = aggregate(aligned, noise, binary)
+    sigma = sigma_y(labels, incidence, noise, kind="binary")
+    np.testing.assert_allclose(sigma.matvec(np.eye(len(labels))), np.diag(labels["variance"]))
+
+
+def _campaign_errors(make_wells, plates, continuous, campaigns):
+    truth = {f"x{i:02d}": value for i, value in enumerate(np.linspace(-4.0, 14.0, 24))}
+    errors, sigmas = [], []
+    for seed in range(campaigns):
+        wells = make_wells(seed=seed, offsets=(3.0, -50.0), scales=(2.0, 0.7), negcon=6, poscon=6, truth=truth)
+        aligned, _, noise = _pipeline(wells, plates)
+        labels, incidence = aggregate(aligned, noise, continuous)
+        errors.append(labels["value"].to_numpy() - np.array(list(truth.values())))
+        sigmas.append(sigma_y(labels, incidence, noise, kind="continuous"))
+    return np.array(errors), sigmas
+
+
+def test_sigma_y_is_the_covariance_of_the_labels_errors(make_wells, plates, continuous):
+    """Sums, differences between ends and single labels: all of plate offset, plate scale and well noise is needed."""
+    errors, sigmas = _campaign_errors(make_wells, plates, continuous, campaigns=120)
+    n = errors.shape[1]
+    tilt = np.linspace(-1.0, 1.0, n)
+    for direction in (np.ones(n), tilt, np.eye(n)[0], np.eye(n)[n // 2]):
+        found = np.mean((errors @ direction) ** 2)
+        said = np.mean([direction @ sigma.matvec(direction) for sigma in sigmas])
+        assert said / found == pytest.approx(1.0, abs=0.25)
+    independent = np.mean([sigma.diagonal_part.sum() for sigma in sigmas])
+    assert np.mean(errors.sum(axis=1) ** 2) > 2 * independent
+
+
+def test_replicates_tell_the_well_variance(make_wells, plates):
+    truth = {f"x{i:03d}": float(i % 7) for i in range(300)}
+    wells = make_wells(seed=3, offsets=(0.0, 5.0, 9.0), scales=(1.0, 2.0, 1.5), truth=truth, noise=1.3)
+    _, _, noise = _pipeline(wells, plates)
+    assert noise.source == "replicates"
+    assert noise.n == 600
+    assert noise.well_variance == pytest.approx(1.3**2, rel=0.15)
+
+
+def test_plate_errors_are_not_taken_for_well_noise(make_wells, plates):
+    """Two controls a plate: offsets are off by about one sd, which would add to every difference of replicates."""
+    truth = {f"x{i:03d}": 5.0 for i in range(300)}
+    estimates, naive = [], []
+    for seed in range(40):
+        wells = make_wells(seed=seed, offsets=(0.0, 5.0, 2.0), negcon=4, poscon=4, truth=truth)
+        aligned, _, noise = _pipeline(wells, plates)
+        estimates.append(noise.well_variance)
+        naive.append(aligned[aligned["role"] == "sample"].groupby("perturbation")["aligned"].var().mean())
+    assert abs(np.mean(estimates) - 1.0) < abs(np.mean(naive) - 1.0)
+    assert np.mean(estimates) == pytest.approx(1.0, abs=0.12)
+
+
+def test_few_replicates_leave_it_to_the_controls(make_wells, plates):
+    for samples, source in ((MIN_REPLICATE_DF - 1, "negcon"), (MIN_REPLICATE_DF, "replicates")):
+        truth = {f"x{i:02d}": float(i) for i in range(samples)}
+        _, _, noise = _pipeline(make_wells(seed=2, offsets=(0.0, 0.0), truth=truth), plates)
+        assert noise.source == source
+
+
+def test_copied_replicates_do_not_make_the_noise_vanish(make_wells, plates):
+    truth = {f"x{i:02d}": i / 10 for i in range(100)}
+    wells = make_wells(offsets=(0.0, 0.0), truth=truth)
+    samples = wells["role"] == "sample"
+    wells.loc[samples, "value"] = wells.loc[samples, "perturbation"].map(truth)
+    _, fit, noise = _pipeline(wells, plates)
+    assert noise.source == "negcon"
+    assert noise.well_variance == noise.floor
+    assert 0.2 * fit.control_noise**2 < noise.floor < fit.control_noise**2
+
+
+def test_row_order_changes_no_bit(make_wells, plates):
+    truth = {f"x{i:02d}": float(i) for i in range(100)}
+    aligned, fit, noise = _pipeline(make_wells(offsets=(0.0, 0.0), truth=truth), plates)
+    assert estimate_noise(aligned.sample(frac=1.0, random_state=1), [fit]) == noise
+
+
+def test_json_round_trip(make_wells, plates):
+    _, _, noise = _pipeline(make_wells(offsets=(0.0, 1.0)), plates)
+    assert NoiseModel.model_validate_json(noise.model_dump_json()) == noise
+
+
+def test_mistakes_are_refused(make_wells, plates, continuous):
+    aligned, fit, noise = _pipeline(make_wells(offsets=(0.0, 1.0)), plates)
+    with pytest.raises(UserError, match=r"P00\.1: plate attempt aligned twice"):
+        estimate_noise(aligned, [fit, fit])
+    with pytest.raises(UserError, match=r"P00\.2, P01\.2: plate without an alignment"):
+        estimate_noise(aligned.assign(attempt=2), [fit])
+    with pytest.raises(UserError, match=r"anchors \[1.0, 5.0\]"):
+        estimate_noise(aligned, [fit, fit.model_copy(update={"anchor": 1.0})])
+    with pytest.raises(UserError, match="noise of a well cannot be told"):
+        estimate_noise(aligned[aligned["role"] != "negcon"], [fit])
+    labels, incidence = aggregate(aligned, noise, continuous)
+    with pytest.raises(UserError, match="without label; got nobody"):
+        sigma_y(labels, incidence, noise, ["nobody"], kind="continuous")
+    with pytest.raises(UserError, match="named twice"):
+        sigma_y(labels, incidence, noise, ["X0-00", "X0-00"], kind="continuous")
+    with pytest.raises(UserError, match="without incidence"):
+        sigma_y(labels, incidence[incidence["perturbation"] != "X0-00"], noise, kind="continuous")
+    with pytest.raises(UserError, match=r"got Q\.1"):
+        sigma_y(labels, incidence.assign(barcode="Q.1"), noise, kind="continuous")
+
+
+def test_no_dense_matrix_for_many_labels():
+    n = 200_000
+    noise = NoiseModel(
+        well_variance=1.0, source="negcon", n=9, floor=0.1, plates={"P0.1": 2.0}, scales={"P0.1": 0.0}, anchor=0.0
+    )
+    names = [f"x{i}" for i in range(n)]
+    labels = pd.DataFrame({"perturbation": names, "value": 0.0, "variance": 1.0})
+    incidence = pd.DataFrame({"perturbation": names, "barcode": "P0.1", "weight": 1.0})
+    sigma: SigmaY = sigma_y(labels, incidence, noise, kind="continuous")
+    np.testing.assert_allclose(sigma.matvec(np.ones(n)), 1.0 + 2.0 * n)
+
+
+def test_control_moments_of_two_wells_by_hand():
+    """Two wells: the median is the mean (variance 1/2) and MAD is half the difference."""
+    moments = control_moments(2)
+    assert moments.median_variance == pytest.approx(0.5, rel=0.03)
+    expected = np.log(1.4826 / np.sqrt(2)) + (-np.euler_gamma - np.log(2)) / 2
+    assert moments.log_mad_bias == pytest.approx(expected, abs=0.03)
+    assert moments.log_mad_variance == pytest.approx(np.pi**2 / 8, rel=0.05)
+
+
+def test_control_moments_join_the_large_sample_values():
+    simulated, limit = control_moments(128), control_moments(129)
+    assert simulated.median_variance == pytest.approx(limit.median_variance, rel=0.05)
+    assert simulated.log_mad_variance == pytest.approx(limit.log_mad_variance, rel=0.05)
+
+
+def test_pooled_pairs_are_unbiased_in_groups_of_two_where_mad_is_not():
+    rng = np.random.default_rng(0)
+    groups = rng.normal(0, 3.0, (4000, 2)) + rng.normal(0, 100, (4000, 1))
+    assert pairwise_variance(groups) == (pytest.approx(9.0, rel=0.08), 4000)
+    assert np.median([mad_sd(group) for group in groups]) < 0.85 * 3.0
+    spoilt = np.vstack([groups, np.column_stack([np.zeros(400), np.full(400, 1e9)])])
+    assert pairwise_variance(spoilt)[0] == pytest.approx(9.0, rel=0.4)
+
+
+@pytest.mark.parametrize(("n", "groups"), [(2, 4), (2, 16), (4, 4), (16, 1), (16, 8)])
+def test_pooled_pairs_are_right_on_average_for_few_wells_too(n, groups):
+    rng = np.random.default_rng(0)
+    found = np.mean([pairwise_variance(rng.standard_normal((groups, n)))[0] for _ in range(1500)])
+    assert found == pytest.approx(1.0, abs=0.08)
+
+
+def test_groups_of_one_say_nothing():
+    variance, df = pairwise_variance([np.ones(1), np.zeros(1)])
+    assert np.isnan(variance)
+    assert df == 0
