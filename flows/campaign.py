@@ -20,7 +20,11 @@ from tasks.stopping.decision import RULES
 
 @flow(name="open", persist_result=False, validate_parameters=False)
 def open_campaign(config_path: str) -> Opened:
-    """Open a campaign. Opening it again changes nothing."""
+    """Open a campaign. Opening it again changes nothing.
+
+    Args:
+        config_path: The campaign's YAML file. Started from the Prefect UI: an absolute path on the worker's machine.
+    """
     config = checked_config(config_path)
     library = load_library(config)
     design = draw_design(library, config)

@@ -40,14 +40,19 @@ _ENVIRONMENT = {
 
 def main() -> None:
     """Run the command. Exit status 0: done; 1: not done, and why; 2: a mistake in what was given."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    prepare_environment()
     try:
         app()
     except UserError as error:
         sys.exit(_complain(error, 2))
     except HybridScreenError as error:
         sys.exit(_complain(error, 1))
+
+
+def prepare_environment() -> None:
+    """Set what the terminal needs of Prefect, where the user has not. Before Prefect is imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def _complain(error: HybridScreenError, status: int) -> int:

@@ -13,7 +13,12 @@ _FILES = (BATCH, PLATEMAP, "worklist_echo.csv", "worklist.csv")
 
 @flow(name="release", persist_result=False, validate_parameters=False)
 def release_batch(config_path: str, round_index: int | None = None) -> Released:
-    """Freeze the proposal of a round's newest run as the next round's design. Releasing again changes nothing."""
+    """Freeze the proposal of a round's newest run as the next round's design. Releasing again changes nothing.
+
+    Args:
+        config_path: The campaign's YAML file. Started from the Prefect UI: an absolute path on the worker's machine.
+        round_index: Round whose proposal is released, from 0; empty for the newest that was decided.
+    """
     config = read_config(config_path)
     ledger = Ledger.of(config)
     ledger.require_open()

@@ -138,7 +138,7 @@ def _lower_to_trace(values: Float64) -> Float64:
     if total <= 0:
         return np.zeros_like(values)
     lowered = (np.cumsum(values) - total) / np.arange(1, len(values) + 1)
-    last = np.flatnonzero(values > lowered)[-1]
+    last = np.flatnonzero(values >= lowered)[-1]  # >=: the first one holds even where a tiny sum is lost to rounding
     kept: Float64 = np.clip(values - lowered[last], 0.0, None)
     return kept
 

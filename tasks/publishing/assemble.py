@@ -67,6 +67,8 @@ def forward_table(cp: Checkpointer, earlier: Sequence[Run], now: Sequence[Output
     table = pd.concat(tables, ignore_index=True)
     table["sd"] = np.sqrt(table["epistemic"] ** 2 + table["variance"])
     table["round"] = table["reference"] + 1
+    # Hidden members of the audit set and of the random arms are one uniform sample of what nobody chose: the control.
+    table["arm"] = table["arm"].replace({"audit": "random"})
     return table.drop_duplicates(["perturbation", "round"], ignore_index=True)[_FORWARD]
 
 

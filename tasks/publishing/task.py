@@ -1,6 +1,7 @@
 """Nodes of the publishing room: the hybrid screen, and the publication of a round."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
 from tasks.ensembles.task import chunk_inputs, load_prediction
 from tasks.publishing.screen import build_screen
-from tasks.readouts.noise import NoiseModel
+from tasks.readouts.noise import NoiseModel, sigma_y
 
 SCREEN = Stage("screen", 1)
 
@@ -69,18 +70,17 @@ def make_screen(
     return cp.run("screen", SCREEN, compute, outputs=("screen",), params=params, inputs=inputs)
 
 
-def _all_labels(cp: Checkpointer, labels: Outputs, membership: Ref, noise: NoiseModel, kind: str) -> pd.DataFrame:
+def _all_labels(
+    cp: Checkpointer, labels: Outputs, membership: Ref, noise: NoiseModel, kind: Literal["continuous", "binary"]
+) -> pd.DataFrame:
     """Training and audit labels with round, hidden flag, and the error variance that a label shares with its plates."""
     parts = []
     for name, hidden in (("training", False), ("audit", True)):
         incidence = cp.load(labels["incidence" if name == "training" else "audit_incidence"])
-        shares = np.square(incidence["weight"].to_numpy(np.float64)) * incidence["barcode"].map(noise.plates).to_numpy(
-            np.float64
-        )
-        shared = pd.Series(shares, index=incidence["perturbation"].to_numpy()).groupby(level=0).sum()
-        table = cp.load(labels[name])
-        plate_part = table["perturbation"].map(shared) if kind == "continuous" else 0.0
-        parts.append(table.assign(audit=hidden, shared_variance=plate_part))
+        table: pd.DataFrame = cp.load(labels[name])
+        independent = table["variance"].to_numpy(np.float64)
+        shared = sigma_y(table, incidence, noise, kind=kind).diagonal() - independent
+        parts.append(table.assign(audit=hidden, shared_variance=shared.clip(min=0.0)))
     both = pd.concat(parts, ignore_index=True)
-    standing = cp.load(membership).set_index("perturbation")["round"]
-    return both.assign(round=both["perturbation"].map(standing).to_numpy())
+    rounds = cp.load(membership).set_index("perturbation")["round"].to_dict()
+    return both.assign(round=[rounds[perturbation] for perturbation in both["perturbation"]])

@@ -40,6 +40,21 @@ def test_same_seed_gives_the_same_bits_in_another_process_with_other_threads():
     assert there.strip() == here["digest"]
 
 
+def test_the_thread_count_comes_back_when_the_last_caller_leaves() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        first, second = one_thread(), one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert torch.get_num_threads() == 1
+        second.__exit__(None, None, None)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def fail_on_one_thread() -> None:
     with one_thread():
         assert torch.get_num_threads() == 1

@@ -76,7 +76,7 @@ def test_forward_error_is_the_rmse_of_each_arm(data: ReportData) -> None:
     assert table is not None
     assert data.forward is not None
     for row in table.itertuples():
-        arm = {"random arm": "random", "strategic picks": "strategy"}[str(row.arm)]
+        arm = {"random control": "random", "strategic picks": "strategy"}[str(row.arm)]
         mine = data.forward[(data.forward["round"] == row.round) & (data.forward["arm"] == arm)]
         assert row.error == pytest.approx(np.sqrt(np.mean((mine["measured"] - mine["predicted"]) ** 2)))
         assert row.lower <= row.error <= row.upper

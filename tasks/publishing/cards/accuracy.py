@@ -21,10 +21,15 @@ from tasks.publishing.cards.wording import (
 )
 from tasks.publishing.report_data import ReportData
 
-ARM_NAMES = {"strategy": "strategic picks", "random": "random arm", "audit": "audit set", "initial": "initial design"}
+ARM_NAMES = {
+    "strategy": "strategic picks",
+    "random": "random control",
+    "audit": "audit set",
+    "initial": "initial design",
+}
 ARM_COLOURS = {
     "strategic picks": fig.BLUE,
-    "random arm": fig.ORANGE,
+    "random control": fig.ORANGE,
     "audit set": fig.PURPLE,
     "initial design": fig.TEAL,
 }
@@ -105,7 +110,7 @@ def _error(group: pd.DataFrame, kind: str) -> dict[str, float | int]:
 
 
 def learning_card(data: ReportData) -> Card:
-    """Forward error by round: strategic picks beside the random arm."""
+    """Forward error by round: strategic picks beside the random control."""
     title = "Error on perturbations the model had not seen"
     table = error_by_arm(data)
     if table is None:
@@ -125,7 +130,7 @@ def learning_card(data: ReportData) -> Card:
         _learning_finding(data, table),
         (Figure("learning", "Forward error by round and arm with 90% intervals", spec),),
         note="Bars are 90% intervals. Strategic picks are chosen where error is expected, so their line should lie "
-        "above the random arm, which shows the error of a typical unmeasured perturbation.",
+        "above the random control, which shows the error of a typical unmeasured perturbation.",
     )
 
 
@@ -156,10 +161,10 @@ def _learning_finding(data: ReportData, table: pd.DataFrame) -> str:
         for arm, error in now["error"].items()
     }
     text = f"Round {int(table['round'].max())}: " + ", ".join(f"{arm} {value}" for arm, value in told.items())
-    if not {"strategic picks", "random arm"} <= set(told):
+    if not {"strategic picks", "random control"} <= set(told):
         return text + "."
     (low, high), (low_random, high_random) = (
-        (float(now.at[arm, "lower"]), float(now.at[arm, "upper"])) for arm in ("strategic picks", "random arm")
+        (float(now.at[arm, "lower"]), float(now.at[arm, "upper"])) for arm in ("strategic picks", "random control")
     )
     if not np.isfinite([low, high_random]).all():
         return text + ". Too few to compare the two."

@@ -52,7 +52,7 @@ def batch_card(data: ReportData) -> Card:
 def group_names(batch: pd.DataFrame) -> list[str]:
     """The legend entry of every pick: the slot for strategic picks, the arm for the others."""
     return [
-        str(slot) if arm == "strategy" else ARM_NAMES.get(str(arm), str(arm))
+        str(slot) if arm == "strategy" else "random arm" if arm == "random" else ARM_NAMES.get(str(arm), str(arm))
         for arm, slot in zip(batch["arm"], batch["slot"], strict=True)
     ]
 

@@ -75,9 +75,12 @@ def _coverage(forward: pd.DataFrame) -> tuple[str, dict[str, Any] | None]:
     if len(usable) < FEWEST:
         return f"Only {things(len(usable), 'prediction')} with a standard deviation: too few to judge coverage.", None
     traces = [fig.rule("perfect", [LEVELS[0], LEVELS[-1]], [LEVELS[0], LEVELS[-1]])]
-    groups = [("all of this round", usable, fig.BLUE), ("random arm", usable[usable["arm"] == "random"], fig.ORANGE)]
+    groups = [
+        ("all of this round", usable, fig.BLUE),
+        ("random control", usable[usable["arm"] == "random"], fig.ORANGE),
+    ]
     for name, group, colour in groups:
-        if len(group) >= FEWEST and not (name == "random arm" and len(group) == len(usable)):
+        if len(group) >= FEWEST and not (name == "random control" and len(group) == len(usable)):
             held = [_held(group, level) for level in LEVELS]
             traces.append(
                 fig.line(name, LEVELS, held, colour, hovertemplate="%{x:.0%} interval held %{y:.1%}<extra></extra>")

@@ -33,8 +33,9 @@ TERMS = (
         "The share of the screen that has to be guaranteed correct before the campaign stops.",
     ),
     (
-        "Random arm",
-        "The part of every batch that is drawn at random: the comparison for the strategy.",
+        "Random arm, random control",
+        "The arm is the part of every batch that is drawn at random; it joins the audit set. Together they are the "
+        "control with which strategic picks are compared.",
     ),
     (
         "Forward error",

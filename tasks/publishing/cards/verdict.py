@@ -117,7 +117,7 @@ def _key_figures(data: ReportData) -> tuple[KeyFigure, ...]:
 
 
 def _error_figure(data: ReportData) -> KeyFigure:
-    """Forward error of this round, on the random arm where there is one."""
+    """Forward error of this round, on the random control where there is one."""
     unit = f" [{data.unit}]" if data.unit and data.kind == "continuous" else ""
     name = f"Forward {error_name(data)}{unit}"
     table = error_by_arm(data)
@@ -125,10 +125,10 @@ def _error_figure(data: ReportData) -> KeyFigure:
     if now is None or now.empty:
         return KeyFigure(name, "–", "no prediction preceded a measurement yet")
     arms = {str(arm): (float(error), int(n)) for arm, error, n in zip(now["arm"], now["error"], now["n"], strict=True)}
-    arm = "random arm" if "random arm" in arms else next(iter(arms))
+    arm = "random control" if "random control" in arms else next(iter(arms))
     error, n = arms[arm]
     shown = percent(error) if data.kind == "binary" else quantity(error)
-    return KeyFigure(name, shown, f"{arm}, {things(n, 'perturbation')} of this round")
+    return KeyFigure(name, shown, f"{arm}, {things(n, 'perturbation')} not seen in training")
 
 
 def _plates_figure(data: ReportData) -> KeyFigure:
