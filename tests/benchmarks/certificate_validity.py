@@ -22,13 +22,15 @@ def one_seed(seed: int) -> str:
     import anndata
 
     from flows.cli import prepare_environment
+
+    folder = Path(tempfile.mkdtemp())
+    os.environ["PREFECT_HOME"] = str(folder / "prefect")  # campaigns side by side must not share a database
+    prepare_environment()
     from flows.demo import run_demo
     from tasks.campaigns.reading import read_config
     from tasks.labs.solubility import measured
     from tasks.labs.truth import true_accuracy
 
-    prepare_environment()
-    folder = Path(tempfile.mkdtemp())
     try:
         final = run_demo(folder, seed, as_json=True)
         readout, truth = read_config(folder / "campaign.yaml").readout, measured()
@@ -53,12 +55,12 @@ def run_all(seeds: range, jobs: int, out: Path) -> None:
         while waiting and len(running) < jobs:
             command = [sys.executable, __file__, "--one", str(waiting.pop(0))]
             running.append(
-                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
             )
         first = running.pop(0)
-        text, _ = first.communicate()
+        text, complaint = first.communicate()
         if first.returncode != 0:
-            raise SystemExit(f"a campaign failed: {first.args}")
+            raise SystemExit(f"a campaign failed: {first.args}\n{complaint[-2000:]}")
         lines.append(text.splitlines()[-1])
         lines.sort(key=lambda line: int(line.split(",")[0]))
         out.write_text("\n".join([COLUMNS, *lines]) + "\n")
