@@ -32,6 +32,7 @@ T = TypeVar("T")
 _ENVIRONMENT = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # 20 is too short for a busy machine's first start
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "DO_NOT_TRACK": "1",
@@ -122,7 +123,10 @@ def plan(config: Config, round_index: RoundNumber = None, as_json: AsJson = Fals
 @app.command()
 def release(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
     """Freeze the proposed batch as the next round's design."""
+    from flows.campaign import checked_config
     from flows.console import answer
+
+    checked_config(str(config))
     from flows.release import release_batch
 
     released = _with_bar("releasing", lambda: release_batch(str(config), round_index))

@@ -17,7 +17,7 @@ def release_batch(config_path: str, round_index: int | None = None) -> Released:
 
     Args:
         config_path: The campaign's YAML file. Started from the Prefect UI: an absolute path on the worker's machine.
-        round_index: Round whose proposal is released, from 0; empty for the newest that was decided.
+        round_index: Round whose proposal is released, from 0. None: the newest that was decided.
     """
     config = read_config(config_path)
     ledger = Ledger.of(config)

@@ -23,13 +23,21 @@ from tasks.readouts.task import align_run, make_labels
 from tasks.stopping.task import decide_round
 
 
-@flow(name="round", flow_run_name="round {round_index}", persist_result=False, validate_parameters=False)
+def run_name() -> str:
+    """Name of a flow run: what it does, for which campaign file and round."""
+    given = flow_run.get_parameters()
+    number = given.get("round_index")
+    what = "plan round" if given.get("plan") else "round"
+    return f"{what} {'(newest)' if number is None else number} of {given.get('config_path')}"
+
+
+@flow(name="round", flow_run_name=run_name, persist_result=False, validate_parameters=False)
 def run_round(config_path: str, round_index: int | None = None, plan: bool = False) -> RoundResult:
     """Compute a round, the newest with plates in by default. With `plan`, only tell what would be computed and why.
 
     Args:
         config_path: The campaign's YAML file. Started from the Prefect UI: an absolute path on the worker's machine.
-        round_index: Round to compute, from 0; empty for the newest that plates have arrived for.
+        round_index: Round to compute, from 0. None: the newest that plates have arrived for.
         plan: Only tell what would be computed, and why; nothing is written.
     """
     this, intake = prepare(config_path, round_index, plan)

@@ -30,6 +30,11 @@ _FIXED = {
 }
 
 
+def _without_places(config: CampaignConfig) -> dict[str, Any]:
+    """Everything but where files lie: a campaign that was moved is the same campaign."""
+    return config.model_dump(exclude={"campaign": {"storage"}, "library": {"uri"}})
+
+
 @dataclass(frozen=True)
 class Upload:
     """A file in the inbox."""
@@ -94,7 +99,7 @@ class Ledger:
         numbers = self.revisions()
         if numbers:
             last = self.config(numbers[-1])
-            if dump_config(last) == dump_config(config):
+            if _without_places(last) == _without_places(config):
                 return numbers[-1]
             self._refuse_fixed(last, config)
         number = (numbers[-1] if numbers else 0) + 1

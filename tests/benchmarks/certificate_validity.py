@@ -49,6 +49,7 @@ def run_all(seeds: range, jobs: int, out: Path) -> None:
     lines = out.read_text().splitlines()[1:] if out.exists() else []
     done = {int(line.split(",")[0]) for line in lines}
     waiting = [seed for seed in seeds if seed not in done]
+    out.parent.mkdir(parents=True, exist_ok=True)
     running: list[subprocess.Popen[str]] = []
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     while waiting or running:

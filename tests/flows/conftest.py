@@ -1,18 +1,7 @@
-"""A small campaign on a made-up library, with a lab that answers through files alone."""
+"""Fixtures of the flows: a Prefect server, and small campaigns."""
 
-from pathlib import Path
-
-import numpy as np
-import pandas as pd
 import pytest
-import yaml
-
-from tasks.campaigns.ledger import Ledger
-from tasks.campaigns.reading import read_config
-from tasks.labs.replay import LabConfig, ReplayLab
-from tasks.labs.rounds import answer_round
-
-N = 240
+from pilots import Pilot
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,91 +11,6 @@ def prefect_server():
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
-
-
-def made_up_screen():
-    """Features (N, 5) and values: smooth in three of them, two do not matter."""
-    rng = np.random.default_rng(42)
-    features = rng.normal(size=(N, 5))
-    values = 2 * np.sin(features[:, 0]) + features[:, 1] * features[:, 2] - 0.5 * features[:, 1]
-    ids = [f"CPD-{i:04d}" for i in range(N)]
-    table = pd.DataFrame(features, columns=[f"f{i}" for i in range(5)])
-    table.insert(0, "perturbation", ids)
-    return table, pd.DataFrame({"perturbation": ids, "value": values})
-
-
-class Pilot:
-    """The campaign in one folder."""
-
-    def __init__(self, folder: Path, storage: str | None = None, failures=(), **changes):
-        folder.mkdir(parents=True, exist_ok=True)
-        library, values = made_up_screen()
-        library.to_csv(folder / "library.csv", index=False)
-        content = {
-            "campaign": {"name": "pilot", "seed": 5, "storage": storage or "campaigns"},
-            "library": {"uri": "library.csv"},
-            "readout": {"kind": "continuous", "tolerance": 1.0, "unit": "log units"},
-            "plates": {
-                "format": 96,
-                "negcon": {"wells": ["A01:H04"], "nominal": 0.0},
-                "poscon": {"wells": ["A09:H12"], "nominal": 6.0},
-                "initial": 3,
-                "per_round": 2,
-            },
-            "alignment": {"method": "two-point"},
-            "ensemble": {"members": 4, "hidden": [16], "epochs": 25, "patience": 25},
-            "operators": {"sketch": 8, "features": 4},
-            "quality": {"min_passed": 0.5},
-            "batch": {"audit": 0.15},
-            "stopping": {"gamma": 0.97, "max_rounds": 4},
-            "compute": {"chunk_rows": 100},
-        }
-        for path, value in changes.items():
-            section, key = path.split("__")
-            content.setdefault(section, {})[key] = value
-        self.folder, self.path, self.values = folder, folder / "campaign.yaml", values
-        self.content = content
-        self.write()
-        self.lab = ReplayLab(
-            values, LabConfig(seed=1, well_noise=0.2, poscon_value=6.0, negcon_value=0.0, failures=failures)
-        )
-
-    def write(self, **changes):
-        """Change the configuration file by dotted path."""
-        for path, value in changes.items():
-            section, key = path.split("__")
-            self.content.setdefault(section, {})[key] = value
-        self.path.write_text(yaml.safe_dump(self.content))
-
-    @property
-    def config(self):
-        return read_config(self.path)
-
-    @property
-    def ledger(self):
-        return Ledger.of(self.config)
-
-    def open(self):
-        from flows.campaign import open_campaign
-
-        return open_campaign(str(self.path))
-
-    def answer(self, number):
-        """The lab measures what a round still lacks."""
-        return answer_round(self.ledger.storage, self.lab, number)
-
-    def round(self, number=None, plan=False):
-        from flows.round import run_round
-
-        return run_round(str(self.path), number, plan)
-
-    def through(self, last):
-        """Open, then answer and compute every round up to `last`; the last result."""
-        self.open()
-        for number in range(last + 1):
-            self.answer(number)
-            result = self.round()
-        return result
 
 
 @pytest.fixture
@@ -119,7 +23,15 @@ def make_pilot(tmp_path):
     return lambda name="lab", **given: Pilot(tmp_path / name, **given)
 
 
-def digests(ledger, number):
-    """Digest of every output of the newest run of a round."""
-    lock = ledger.runs(number)[-1].lock
-    return {(name, output): ref.sha256 for name, node in lock.nodes.items() for output, ref in node.outputs.items()}
+@pytest.fixture(scope="session")
+def two_rounds(tmp_path_factory):
+    """Rounds 0 and 1 computed; in round 1 a plate failed and has not been repeated yet."""
+    pilot = Pilot(tmp_path_factory.mktemp("campaigns") / "two", failures=((1, 2),))
+    pilot.through(1)
+    return pilot
+
+
+@pytest.fixture
+def two(two_rounds, tmp_path):
+    """A copy of `two_rounds` to change."""
+    return two_rounds.copy(tmp_path / "copy")

@@ -1,0 +1,67 @@
+"""The deployments fit the flows: Prefect ignores a misspelt key, and meets a wrong parameter only when a run starts."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import validate
+
+FILE = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
+CONTENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+DEPLOYMENTS = {deployment["name"]: deployment for deployment in CONTENT["deployments"]}
+each = pytest.mark.parametrize("deployment", DEPLOYMENTS.values(), ids=DEPLOYMENTS)
+
+
+def flow_of(deployment) -> Flow:
+    return load_flow_from_entrypoint(deployment["entrypoint"], use_placeholder_flow=False)
+
+
+def test_open_round_and_release_are_deployed():
+    assert list(DEPLOYMENTS) == ["open", "round", "release"]
+
+
+def test_no_key_is_unknown_to_prefect():
+    assert set(CONTENT) - {"definitions"} <= set(PrefectYamlModel.model_fields)
+    for deployment in DEPLOYMENTS.values():
+        assert set(deployment) <= set(DeploymentConfig.model_fields)
+    PrefectYamlModel.model_validate(CONTENT)
+
+
+def test_no_code_is_pulled_at_run_time():
+    """An empty list: without the key, or with null, Prefect makes up a step that enters the deployer's own folder."""
+    assert CONTENT["pull"] == []
+    assert not any("pull" in deployment for deployment in DEPLOYMENTS.values())
+
+
+@each
+def test_entrypoint_is_a_flow_of_the_installed_package(deployment):
+    assert ":" not in deployment["entrypoint"]  # a path would be looked up in the worker's folder
+    assert flow_of(deployment).name == deployment["name"]
+
+
+@each
+def test_defaults_are_parameters_of_the_flow_and_valid(deployment):
+    schema = parameter_schema(flow_of(deployment)).model_dump_for_openapi()
+    given = deployment.get("parameters", {})
+    assert set(given) <= set(schema["properties"])
+    assert validate(given | {"config_path": "campaign.yaml"}, schema) == []
+
+
+@each
+def test_every_field_of_the_run_form_is_described(deployment):
+    assert len(deployment["description"]) > 60
+    for name, field in parameter_schema(flow_of(deployment)).properties.items():
+        assert field.get("description"), f"{deployment['entrypoint']}: {name} has no line under Args"
+
+
+@each
+def test_all_run_in_the_pool_that_the_image_works_for(deployment):
+    command = (FILE.parents[1] / "infra" / "Dockerfile").read_text(encoding="utf-8").split("CMD", 1)[1]
+    assert f'"--pool", "{deployment["work_pool"]["name"]}"' in command
+
+
+def test_rounds_wait_for_each_other():
+    assert DEPLOYMENTS["round"]["concurrency_limit"] == 1

@@ -1,0 +1,116 @@
+"""The command as a user runs it: in a process of its own for mistakes, in this one for answers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+
+COMMAND = Path(sys.executable).with_name("hybridscreen")
+
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_LOGGING")}
+
+
+def call(*arguments):
+    command = [COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=ENVIRONMENT)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"stopping__gama": 0.9}, "unknown key stopping.gama"),
+        ({"plates__initial": "three"}, "plates.initial"),
+        ({"stopping__gamma": 1.5}, "stopping.gamma"),
+        ({"batch__slots": [{"strategy": "magic", "share": 1.0}]}, "batch.slots"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2_and_nothing_is_written(pilot, change, words):
+    pilot.write(**change)
+    before = sorted(pilot.folder.rglob("*"))
+    for command in ("open", "round"):
+        done = call(command, pilot.path)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"hybridscreen: {pilot.path}: ")
+        assert words in line
+    assert sorted(pilot.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [("CPD-0000,1,1,1,1,1", "'CPD-0000' more than once"), ("CPD-9999,1,,1,1,1", "not a finite number")],
+)
+def test_a_bad_library_is_one_line_and_status_2_and_nothing_is_written(pilot, row, words):
+    with (pilot.folder / "library.csv").open("a") as file:
+        file.write(row + "\n")
+    before = sorted(pilot.folder.rglob("*"))
+    done = call("open", pilot.path)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "library.csv" in line
+    assert words in line
+    assert sorted(pilot.folder.rglob("*")) == before
+
+
+def test_a_missing_file_is_one_line_and_status_2(tmp_path):
+    for command in ("open", "round", "plan", "release", "status", "verify"):
+        done = call(command, tmp_path / "none.yaml")
+        assert (done.returncode, done.stdout) == (2, "")
+        problem = "the configuration cannot be read; got no such file or directory"
+        assert done.stderr == f"hybridscreen: {tmp_path}/none.yaml: {problem}\n"
+
+
+def invoke(*arguments, status=0):
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result.stdout
+
+
+def test_the_whole_life_of_a_campaign_by_command(make_pilot):
+    pilot = make_pilot(failures=((0, 1),), approval="required")
+    opened = json.loads(invoke("open", pilot.path, "--json"))
+    assert (opened["newly"], opened["plates"]) == (True, 3)
+    assert "waits: 0 of 3 plates" in invoke("round", pilot.path, status=1)
+    pilot.answer(0)
+    text = invoke("round", pilot.path)
+    assert "Round 0, run 02: Go on" in text
+    assert "to repeat: pilot-R00-P01" in text
+    assert "released" not in text
+    assert "0 of" in invoke("plan", pilot.path)
+    status = json.loads(invoke("status", pilot.path, "--json"))
+    assert status["rounds"][0]["states"] == {"failed": 1, "passed": 2}
+    assert status["repeats"] == ["pilot-R00-P01"]
+    assert "The design of round 1 released" in invoke("release", pilot.path)
+    assert "was already released, from rounds/0000/runs/02" in invoke("release", pilot.path)
+    assert "all as recorded" in invoke("verify", pilot.path)
+    status = invoke("status", pilot.path)
+    assert "round 1: 2 plates (2 planned), 64 sample wells" in status
+
+
+def test_verify_names_what_is_damaged(two):
+    folder = two.folder / "campaigns/pilot"
+    lost = folder / two.ledger.runs(1)[-1].lock.nodes["omega"].outputs["variance"].uri
+    lost.unlink()
+    (folder / "screens/0001/screen.csv").write_text("gone")
+    (folder / "rounds/0000/design/worklist.csv").unlink()
+    text = invoke("verify", two.path, status=1)
+    assert "3 problems" in text
+    assert f"payload {lost.relative_to(folder)} is missing" in text
+    assert "screens/0001/screen.csv is damaged" in text
+    assert "rounds/0000/design/worklist.csv is missing" in text
+
+
+def test_release_waits_for_a_proposal(pilot):
+    from tasks.errors import UserError
+
+    pilot.open()
+    with pytest.raises(UserError, match="no batch is proposed yet"):
+        invoke("release", pilot.path)

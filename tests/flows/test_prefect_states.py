@@ -1,0 +1,47 @@
+"""What Prefect shows of a round."""
+
+import time
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.sorting import FlowRunSort
+
+
+def newest_round():
+    """State names of the newest round's tasks; the server records them a moment after the flow has ended."""
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(name=FlowRunFilterName(like_="round")),
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=1,
+        )
+        for _ in range(120):
+            tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [run.id]}), limit=200)
+            if tasks and all(task.state is not None and task.state.is_final() for task in tasks):
+                break
+            time.sleep(0.25)
+    return run, {task.name: task.state.name for task in tasks}
+
+
+def test_hits_read_cached_and_computations_completed(two):
+    two.round()
+    run, states = newest_round()
+    assert run.state.name == "Completed"
+    assert set(states.values()) == {"Cached"}
+    two.answer(1)
+    two.round()
+    _, states = newest_round()
+    assert states["plate pilot-R01-P02.2"] == "Completed"
+    assert states["plate pilot-R01-P01.1"] == "Cached"
+    assert states["fit"] == "Completed"
+    assert states["reference/fit"] == "Cached"
+
+
+@pytest.mark.parametrize(("key", "word"), [("pilot-verdict", "Go on"), ("pilot-plates", "pilot-R01-P02")])
+def test_artifacts_show_the_verdict_and_the_plates(two, key, word):
+    two.round()
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+    assert found
+    assert any(word in str(artifact.data) for artifact in found)

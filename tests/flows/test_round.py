@@ -1,0 +1,211 @@
+import json
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from pilots import computed
+
+from tasks.errors import UserError
+
+
+def test_a_second_run_with_nothing_new_computes_nothing_and_writes_nothing(two):
+    before = two.files()
+    again = two.round()
+    assert again.status == "unchanged"
+    assert again.message.startswith("nothing new since run 01")
+    assert computed(again) == set()
+    assert two.files() == before
+
+
+def test_a_repeated_plate_recomputes_what_depends_on_it_and_says_why(two):
+    known = two.digests(1)
+    assert two.round().repeats == ["pilot-R01-P02"]
+    assert two.answer(1) == ("inbox/pilot-R01-P02.attempt2.csv",)
+    again = two.round()
+    plate = {"parse/pilot-R01-P02.attempt2.csv", "plate/pilot-R01-P02.2", "align/R01-repeat1"}
+    after = {"labels", "fit", "forward", "forward/audit", "omega", "decide", "propose", "screen"}
+    assert computed(again) == plate | after | {f"predict/0000{i}" for i in range(3)}
+    reasons = {event.node: event.reason for event in again.computed}
+    assert reasons["labels"] == "input fit R01-repeat1 is new; input run R01-repeat1 is new"
+    assert reasons["fit"] == "input labels changed"
+    assert (again.status, again.run, again.repeats, again.plates_passed) == ("decided", 2, [], 2)
+    untouched = [name for name in known if name[0].startswith(("plate/", "parse/", "align/", "reference/"))]
+    now = two.digests(1)
+    assert untouched
+    assert all(now[name] == known[name] for name in untouched)
+    states = pd.read_csv(two.folder / "campaigns/pilot/rounds/0001/runs/02/plates.csv")
+    assert states.loc[states["barcode"] == "pilot-R01-P02", "state"].tolist() == ["repeated", "passed"]
+
+
+def test_the_released_design_outlives_the_rerun(two):
+    design = two.folder / "campaigns/pilot/rounds/0002/design"
+    before = {path.name: path.read_bytes() for path in design.iterdir()}
+    two.answer(1)
+    assert two.round().released is None
+    assert {path.name: path.read_bytes() for path in design.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "stage", ["parse", "plate", "align", "labels", "fit", "predict", "forward", "omega", "decide", "propose", "screen"]
+)
+def test_a_lost_payload_is_recomputed_to_the_same_digests(two, stage):
+    known = two.digests(1)
+    lock = two.ledger.runs(1)[-1].lock
+    node = next(node for name, node in lock.nodes.items() if node.stage == stage)
+    ref = next(iter(node.outputs.values()))
+    path = two.folder / "campaigns/pilot" / ref.uri
+    if path.is_dir():
+        path = next(file for file in sorted(path.rglob("*")) if file.is_file())
+    path.unlink()
+    again = two.round()
+    assert computed(again) == {node.node}
+    assert "missing" in again.computed[0].reason
+    assert again.status == "unchanged"
+    assert two.digests(1) == known
+    assert path.exists()
+
+
+def test_the_screen_has_every_perturbation_once_and_measured_rows_are_the_measurements(two):
+    folder = two.folder / "campaigns/pilot"
+    screen = anndata.read_zarr(folder / "screens/0002/screen.zarr")
+    ids = pd.read_csv(two.folder / "library.csv")["perturbation"].tolist()
+    assert screen.obs_names.tolist() == ids
+    lock = two.ledger.runs(1)[-1].lock
+    aligned = pd.concat(
+        pd.read_parquet(folder / node.outputs["aligned"].uri) for node in lock.nodes.values() if node.stage == "align"
+    )
+    means = aligned[aligned["role"] == "sample"].groupby("perturbation")["aligned"].mean().dropna()
+    measured = screen.obs[screen.obs["source"] == "measured"]
+    assert set(measured.index) == set(means.index)
+    np.testing.assert_allclose(measured["value"], means[measured.index], rtol=1e-12)
+    predicted = screen.obs[screen.obs["source"] == "predicted"]
+    assert len(predicted) + len(measured) == 240
+    np.testing.assert_array_equal(predicted["value"], predicted["predicted"])
+    assert np.isfinite(screen.obs[["value", "standard_error", "lower", "upper"]].to_numpy()).all()
+    truth = two.values.set_index("perturbation")["value"][measured.index]
+    assert np.sqrt(np.mean((measured["value"] - truth) ** 2)) < 0.3
+    table = pd.read_csv(folder / "screens/0002/screen.csv")
+    np.testing.assert_allclose(table["value"], screen.obs["value"])
+
+
+def test_forward_residuals_never_hold_a_label_the_model_saw(two):
+    folder = two.folder / "campaigns/pilot"
+    seen = pd.read_parquet(folder / two.ledger.runs(0)[-1].lock.nodes["labels"].outputs["training"].uri)
+    for node in ("forward", "forward/audit"):
+        table = pd.read_parquet(folder / two.ledger.runs(1)[-1].lock.nodes[node].outputs["table"].uri)
+        assert len(table)
+        assert not set(table["perturbation"]) & set(seen["perturbation"])
+
+
+def test_hidden_audit_labels_change_nothing_upstream_of_stopping(make_pilot):
+    """Poison the readouts of the audit set: only stopping and publishing may notice."""
+    clean, poisoned = make_pilot("clean"), make_pilot("poisoned")
+    clean.through(0)
+    poisoned.open()
+    batch = pd.read_csv(clean.folder / "campaigns/pilot/rounds/0000/design/batch.csv")
+    hidden = batch.loc[batch["arm"] == "audit", "perturbation"]
+    poisoned.lab._truth.loc[hidden] = 1000.0
+    poisoned.answer(0)
+    poisoned.round()
+    before, after = clean.digests(0), poisoned.digests(0)
+    blind = [("labels", "training"), ("labels", "incidence"), ("labels", "noise"), ("align/R00", "fit")]
+    blind += [name for name in before if name[0] in ("fit", "omega", "propose") or name[0].startswith("predict/")]
+    assert len(blind) > 12
+    assert all(after[name] == before[name] for name in blind)
+    assert after["labels", "audit"] != before["labels", "audit"]
+    assert after["decide", "decision"] != before["decide", "decision"]
+    design = "rounds/0001/design/platemap.csv"
+    assert poisoned.files()[design] == clean.files()[design]
+
+
+def test_too_few_plates_make_the_round_wait_and_list_repeats(make_pilot):
+    pilot = make_pilot(failures=((0, 1), (0, 2)))
+    pilot.open()
+    waiting = pilot.round()
+    assert (waiting.status, waiting.plates_passed, waiting.plates_planned) == ("waiting", 0, 3)
+    pilot.answer(0)
+    failed = pilot.round()
+    assert failed.status == "waiting"
+    assert failed.message == "round 0 waits: 1 of 3 plates have passed, 50% are needed"
+    assert failed.repeats == ["pilot-R00-P01", "pilot-R00-P02"]
+    assert pilot.ledger.looks() == []
+    pilot.answer(0)
+    done = pilot.round()
+    assert (done.status, done.plates_passed) == ("decided", 3)
+    assert pilot.round().status == "unchanged"
+
+
+def test_what_is_wrong_in_the_inbox_is_named_and_the_good_plates_count(two):
+    inbox = two.folder / "campaigns/pilot/inbox"
+    good = sorted(inbox.iterdir())[0]
+    (inbox / "copy of a plate.csv").write_bytes(good.read_bytes())
+    (inbox / "stranger.csv").write_text("plate,well,value\nX1,A01,5\n")
+    (inbox / "notes.txt").write_text("please ignore")
+    known = two.digests(1)
+    result = two.round()
+    reasons = {row["file"]: row["reason"] for row in result.rejections}
+    assert set(reasons) == {"stranger.csv", "notes.txt"}
+    assert "unknown barcode 'X1'" in reasons["stranger.csv"]
+    now = two.digests(1)
+    assert all(now[name] == digest for name, digest in known.items())
+
+
+def test_two_contents_for_one_attempt_are_both_refused(two):
+    inbox = two.folder / "campaigns/pilot/inbox"
+    good = next(path for path in sorted(inbox.iterdir()) if "R01-P01" in path.name)
+    lines = good.read_text().splitlines()
+    lines[5] = lines[5].rsplit(",", 1)[0] + ",1.0"
+    (inbox / "second thoughts.csv").write_text("\n".join(lines))
+    result = two.round(1)
+    assert {row["file"] for row in result.rejections} == {good.name, "second thoughts.csv"}
+    assert result.status == "waiting"
+
+
+def test_a_change_of_stopping_does_not_refit(two):
+    two.write(stopping__gamma=0.5)
+    result = two.round()
+    assert computed(result) == {"decide", "screen"}
+    assert result.decision["stop"]
+    assert result.decision["risk_spent"] == pytest.approx(
+        json.loads((two.folder / "campaigns/pilot/rounds/0001/runs/01/decision.json").read_text())["risk_spent"]
+    )
+    assert two.ledger.revisions() == [1, 2]
+
+
+def test_a_plan_tells_the_truth_and_writes_nothing(two):
+    before = two.files()
+    assert computed(two.round(plan=True)) == set()
+    two.write(ensemble__epochs=20)
+    plan = two.round(plan=True)
+    assert plan.status == "planned"
+    reasons = {event.node: event.reason for event in plan.computed}
+    assert reasons["fit"] == "ensemble.epochs 25 → 20"
+    assert two.files() == before
+    done = two.round()
+    assert computed(done) == computed(plan)
+
+
+def test_a_plan_sees_a_new_plate_coming(two):
+    two.answer(1)
+    before = two.files()
+    plan = two.round(plan=True)
+    assert two.files() == before
+    assert computed(two.round()) == computed(plan)
+
+
+def test_an_unknown_round_is_one_clear_line(two):
+    with pytest.raises(UserError, match=r"--round: no such round; got 9, expected 0 to 2"):
+        two.round(9)
+
+
+def test_a_campaign_of_classes_runs_too(make_pilot):
+    pilot = make_pilot(readout__kind="binary", readout__threshold=0.0, stopping__gamma=0.9)
+    result = pilot.through(1)
+    screen = anndata.read_zarr(f"{result.screen}/screen.zarr")
+    measured = screen.obs[screen.obs["source"] == "measured"]
+    assert set(measured["value"]) == {0.0, 1.0}
+    truth = pilot.values.set_index("perturbation")["value"] > 0
+    predicted = screen.obs[screen.obs["source"] == "predicted"]
+    assert predicted["value"].between(0, 1).all()
+    assert ((predicted["value"] > 0.5) == truth[predicted.index]).mean() > 0.6

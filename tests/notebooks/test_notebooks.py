@@ -1,0 +1,132 @@
+"""Every notebook runs, on a screen as a round publishes it; without Jupyter, cell by cell in one namespace."""
+
+import ast
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.campaigns.config import ReadoutSection
+from tasks.checkpoints.payloads import Payload, encode
+from tasks.publishing.screen import build_screen
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+READER = ROOT / "notebooks" / "read_a_hybrid_screen.ipynb"
+
+
+def read(notebook):
+    return json.loads(notebook.read_text(encoding="utf-8"))
+
+
+def code_of(notebook):
+    return ["".join(cell["source"]) for cell in read(notebook)["cells"] if cell["cell_type"] == "code"]
+
+
+def run(notebook):
+    """Execute the code cells in order; the namespace they leave behind."""
+    namespace = {"__name__": "__main__"}
+    for number, source in enumerate(code_of(notebook)):
+        exec(compile(source, f"{notebook.name}, code cell {number}", "exec"), namespace)
+    return namespace
+
+
+def make_screen(certificate):
+    """Thirty perturbations; the first twelve measured, four of these hidden audit members."""
+    rng = np.random.default_rng(3)
+    ids = [f"CPD-{index:02d}" for index in range(30)]
+    predictions = pd.DataFrame(
+        {"mean": rng.normal(size=30), "epistemic_sd": 0.3, "bias_sd": 0.1, "aleatoric_sd": 0.2}, index=ids
+    )
+    labels = pd.DataFrame(
+        {
+            "perturbation": ids[:12],
+            "value": rng.normal(size=12),
+            "n": 2,
+            "variance": 0.02,
+            "plates": "P-R00-P01;P-R00-P02",
+            "round": 0,
+            "audit": [index < 4 for index in range(12)],
+        }
+    )
+    readout = ReadoutSection(kind="continuous", unit="log units", tolerance=1.0)
+    return build_screen(pd.DataFrame(index=ids), predictions, labels, readout, certificate, {"campaign": "pilot"})
+
+
+def publish(folder, bound, complete=True):
+    """Write a screen below `folder` as a round does, its manifest last."""
+    certificate = {"stop": False, "bound": bound, "reason": "Go on: the target is not reached."}
+    for name, data in encode(Payload("anndata", make_screen(certificate))).items():
+        path = folder / "screen.zarr" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    if complete:
+        (folder / "manifest.json").write_text("{}")
+    return folder
+
+
+def content(folder):
+    return {path: hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def no_screen_given(monkeypatch):
+    monkeypatch.delenv("HYBRIDSCREEN_SCREEN", raising=False)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_runs_and_only_reads(notebook, tmp_path, monkeypatch):
+    folder = publish(tmp_path / "0001", bound=0.75)
+    monkeypatch.setenv("HYBRIDSCREEN_SCREEN", str(folder))
+    before = content(tmp_path)
+    run(notebook)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_is_stored_without_outputs(notebook):
+    for cell in read(notebook)["cells"]:
+        assert cell["cell_type"] == "markdown" or (cell["outputs"], cell["execution_count"]) == ([], None)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_needs_nothing_of_the_pipeline(notebook):
+    for node in ast.walk(ast.parse("\n".join(code_of(notebook)))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) else []
+        assert not {name.split(".")[0] for name in names} & {"flows", "tasks"}
+
+
+def test_reader_prints_the_certificate_and_draws_every_measurement(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HYBRIDSCREEN_SCREEN", str(publish(tmp_path / "0001", bound=0.7531)))
+    figure = run(READER)["figure"]
+    printed = capsys.readouterr().out
+    assert "0.7531" in printed
+    assert "Go on: the target is not reached." in printed
+    obs = make_screen({}).obs.dropna(subset="measured")
+    drawn = {trace.name: trace for trace in figure.data}
+    for name, audit in (("hidden audit: a test", True), ("seen in training: no test", False)):
+        rows = obs[obs["audit"] == audit]
+        np.testing.assert_array_equal(drawn[name].x, rows["measured"])
+        np.testing.assert_array_equal(drawn[name].y, rows["predicted"])
+    assert figure.layout.xaxis.title.text == "measured [log units]"
+
+
+@pytest.mark.parametrize("start", [".", "notebooks"])
+def test_reader_takes_the_newest_complete_screen_of_the_demo(start, tmp_path, monkeypatch):
+    screens = tmp_path / "hybridscreen-demo" / "campaigns" / "solubility" / "screens"
+    for number in (9, 10, 11):
+        publish(screens / f"{number:04d}", bound=number / 100, complete=number < 11)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / start)
+    assert run(READER)["screen"].uns["certificate"]["bound"] == 0.10
+
+
+def test_reader_says_what_to_do_without_a_screen(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="HYBRIDSCREEN_SCREEN"):
+        run(READER)
