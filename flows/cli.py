@@ -137,7 +137,7 @@ def release(config: Config, round_index: RoundNumber = None, as_json: AsJson = F
 @app.command()
 def status(config: Config, as_json: AsJson = False) -> None:
     """Show rounds, plates and their states, the bound against γ, and wells spent and saved."""
-    from flows.console import answer
+    from flows.console import answer, at_least
     from flows.inspection import campaign_status
     from tasks.campaigns.reading import read_config
 
@@ -145,7 +145,7 @@ def status(config: Config, as_json: AsJson = False) -> None:
     lines = [f"{found.campaign}: {found.perturbations} perturbations, target accuracy γ = {found.gamma:g}"]
     for each in found.rounds:
         states = ", ".join(f"{count} {state}" for state, count in each.states.items())
-        bound = "" if each.bound is None else f"; accuracy at least {each.bound:.1%}"
+        bound = "" if each.bound is None else f"; accuracy at least {at_least(each.bound)}"
         lines.append(f"  round {each.round}: {each.plates} plates ({states}), {each.wells} sample wells{bound}")
     if found.decision:
         saved = f"{found.decision['wells_used']} sample wells used, {found.decision['wells_saved']} saved"

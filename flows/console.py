@@ -1,5 +1,6 @@
 """What the terminal shows: a progress bar while nodes run, and answers as plain lines or JSON."""
 
+import math
 import sys
 import threading
 from types import TracebackType
@@ -56,6 +57,11 @@ class Bar:
         """Empty the bar after a long node."""
         with self._lock:
             self._progress.update(self._main, node=event.node, total=None, completed=0)
+
+
+def at_least(share: float) -> str:
+    """A lower bound as a percentage, rounded down: it must not look better than it is."""
+    return f"{math.floor(share * 1000 + 1e-9) / 10:.1f}%"
 
 
 def answer(result: BaseModel, as_json: bool, lines: list[str]) -> None:

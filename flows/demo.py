@@ -5,7 +5,7 @@ from pathlib import Path
 import anndata
 
 from flows.campaign import open_campaign
-from flows.console import Bar, answer, err
+from flows.console import Bar, answer, at_least, err
 from flows.results import Result, RoundResult
 from flows.round import run_round
 from tasks.campaigns.ledger import Ledger
@@ -22,6 +22,7 @@ class DemoResult(Result):
 
     rounds: int
     certified: bool
+    confidence: float
     bound: float
     true: float
     wells_used: int
@@ -75,7 +76,7 @@ def measure(config_path: Path, number: int) -> RoundResult:
     say(
         f"round {number}: {result.plates_passed} of {result.plates_planned} plates passed, "
         f"{len(result.computed)} steps computed, {len(result.events) - len(result.computed)} cached; "
-        f"accuracy at least {decision.get('bound', 0):.1%}, estimate {decision.get('estimate') or 0:.1%}"
+        f"accuracy at least {at_least(decision.get('bound', 0.0))}, estimate {decision.get('estimate') or 0:.1%}"
     )
     return result
 
@@ -95,6 +96,7 @@ def summarise(config_path: Path, result: RoundResult) -> DemoResult:
         location=result.location,
         rounds=result.round,
         certified=decision["certified"],
+        confidence=1 - decision["risk"],
         bound=decision["bound"],
         true=true_accuracy(published.obs, measured(), config.readout),
         wells_used=decision["wells_used"],
@@ -109,7 +111,7 @@ def closing_lines(final: DemoResult) -> list[str]:
     verdict = "certified" if final.certified else "known, short of the target,"
     return [
         "",
-        f"accuracy {verdict} with 95% confidence: at least {final.bound:.1%}",
+        f"accuracy {verdict} with {final.confidence:.0%} confidence: at least {at_least(final.bound)}",
         f"true accuracy, which only the lab knows:   {final.true:.1%}",
         f"sample wells used: {final.wells_used} of the full screen's {final.wells_full_screen}",
         f"report:        {final.report}",
