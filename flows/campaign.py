@@ -70,6 +70,7 @@ def register(config: CampaignConfig, library: anndata.AnnData, design: dict[str,
     """Write the revision, the library and the released design, in this order; the design makes the campaign open."""
     ledger = Ledger.of(config)
     ledger.storage.prove_create_if_absent()
+    ledger.storage.make_folder("inbox")
     revision = ledger.revise(config)
     ledger.register_library(library)
     released, newly = release(ledger.storage, 0, design, "open")

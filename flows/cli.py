@@ -61,6 +61,16 @@ def _complain(error: HybridScreenError, status: int) -> int:
     return status
 
 
+def _checked(config: Path, *, opened: bool) -> None:
+    """Check what can be checked before Prefect starts: a mistake should not take ten seconds to be named."""
+    from flows.campaign import checked_config
+    from tasks.campaigns.ledger import Ledger
+
+    checked = checked_config(str(config))
+    if opened:
+        Ledger.of(checked).require_open()
+
+
 def _with_bar(title: str, call: Callable[[], T]) -> T:
     from flows.console import Bar
     from tasks.checkpoints.progress import listening
@@ -73,12 +83,11 @@ def _with_bar(title: str, call: Callable[[], T]) -> T:
 
 @app.command("open")
 def open_(config: Config, as_json: AsJson = False) -> None:
-    """Register the library, draw the audit set, and write the plates and worklists of round 0."""
-    from flows.campaign import checked_config
+    """Open a campaign: library, audit set, round 0's plates."""
+    from flows.campaign import open_campaign
     from flows.console import answer
 
-    checked_config(str(config))
-    from flows.campaign import open_campaign
+    _checked(config, opened=False)
 
     opened = _with_bar("opening", lambda: open_campaign(str(config)))
     state = "opened" if opened.newly else "already open"
@@ -95,39 +104,37 @@ def open_(config: Config, as_json: AsJson = False) -> None:
 
 @app.command("round")
 def round_(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
-    """Take in what arrived and compute the round; say what was recomputed and why. Nothing new, nothing done."""
-    from flows.campaign import checked_config
+    """Compute what arrived; says what it recomputed and why."""
     from flows.console import answer
     from flows.round import run_round
 
-    checked_config(str(config))
+    _checked(config, opened=True)
     result = _with_bar("round", lambda: run_round(str(config), round_index))
-    answer(result, as_json, _round_lines(result))
+    answer(result, as_json, _round_lines(result, config))
     if result.status == "waiting":
         raise typer.Exit(1)
 
 
 @app.command()
 def plan(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
-    """Tell what a round would recompute, and why, without doing it."""
-    from flows.campaign import checked_config
+    """Tell what a round would recompute, and why."""
     from flows.console import answer
     from flows.round import run_round
 
-    checked_config(str(config))
+    _checked(config, opened=True)
     result = _with_bar("planning", lambda: run_round(str(config), round_index, plan=True))
     lines = [f"  {event.node}: {event.reason}" for event in result.computed]
-    answer(result, as_json, [f"{result.message[0].upper()}{result.message[1:]}.", *lines])
+    lines += [f"  refused: {r['file']}: {r['reason']}" for r in result.rejections]
+    answer(result, as_json, [f"Round {result.round}: {result.message}", *lines])
 
 
 @app.command()
 def release(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
     """Freeze the proposed batch as the next round's design."""
-    from flows.campaign import checked_config
     from flows.console import answer
-
-    checked_config(str(config))
     from flows.release import release_batch
+
+    _checked(config, opened=True)
 
     released = _with_bar("releasing", lambda: release_batch(str(config), round_index))
     state = "released" if released.newly else f"was already released, from {released.source}"
@@ -136,7 +143,7 @@ def release(config: Config, round_index: RoundNumber = None, as_json: AsJson = F
 
 @app.command()
 def status(config: Config, as_json: AsJson = False) -> None:
-    """Show rounds, plates and their states, the bound against γ, and wells spent and saved."""
+    """Show rounds, plates, the bound against γ, and wells."""
     from flows.console import answer, at_least
     from flows.inspection import campaign_status
     from tasks.campaigns.reading import read_config
@@ -146,10 +153,11 @@ def status(config: Config, as_json: AsJson = False) -> None:
     for each in found.rounds:
         states = ", ".join(f"{count} {state}" for state, count in each.states.items())
         bound = "" if each.bound is None else f"; accuracy at least {at_least(each.bound)}"
-        lines.append(f"  round {each.round}: {each.plates} plates ({states}), {each.wells} sample wells{bound}")
+        lines.append(f"  round {each.round}: plates {each.plates} ({states}), sample wells {each.wells}{bound}")
     if found.decision:
-        saved = f"{found.decision['wells_used']} sample wells used, {found.decision['wells_saved']} saved"
-        lines += [found.decision["reason"], f"{saved} of {found.decision['wells_full_screen']}."]
+        rest = "saved" if found.decision["stop"] else "not used so far"
+        wells = f"{found.decision['wells_used']} sample wells used, {found.decision['wells_saved']} {rest}"
+        lines += [found.decision["reason"], f"{wells}, of a full screen's {found.decision['wells_full_screen']}."]
     if found.repeats:
         lines.append(f"To repeat: {', '.join(found.repeats)}")
     answer(found, as_json, lines)
@@ -157,13 +165,13 @@ def status(config: Config, as_json: AsJson = False) -> None:
 
 @app.command()
 def verify(config: Config, as_json: AsJson = False) -> None:
-    """Re-read every checkpoint, design and screen of a campaign and check its digest."""
+    """Re-read everything stored and check its digest."""
     from flows.console import answer
     from flows.inspection import verify_campaign
     from tasks.campaigns.reading import read_config
 
     found = _with_bar("verifying", lambda: verify_campaign(read_config(config)))
-    verdict = f"{len(found.problems)} problems" if found.problems else "all as recorded"
+    verdict = f"problems: {len(found.problems)}" if found.problems else "all as recorded"
     answer(found, as_json, [f"{found.files} files checked: {verdict}.", *(f"  {line}" for line in found.problems)])
     if found.problems:
         raise typer.Exit(1)
@@ -175,27 +183,31 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of campaign and lab.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole loop on real solubility data, against a stand-in for the lab; no service needed."""
+    """Run the whole loop on real data; no service needed."""
     from flows.demo import run_demo
 
     run_demo(folder, seed, as_json)
 
 
-def _round_lines(result: "RoundResult") -> list[str]:
+def _round_lines(result: "RoundResult", config: Path) -> list[str]:
     computed = result.computed
-    lines = [f"Round {result.round}" + (f", run {result.run:02d}" if result.run else "") + f": {result.message}"]
-    lines.append(
+    lines = [
+        f"Round {result.round}" + (f", run {result.run:02d}: " if result.run else ": ") + result.message,
         f"  plates: {result.plates_passed} of {result.plates_planned} passed; steps: {len(computed)} computed, "
-        f"{len(result.events) - len(computed)} cached"
-    )
-    lines += [f"    {event.node}: {event.reason}" for event in computed[:8]]
+        f"{len(result.events) - len(computed)} cached",
+        *(f"    {event.node}: {event.reason}" for event in computed[:8]),
+    ]
     if len(computed) > 8:
         lines.append(f"    and {len(computed) - 8} more; the report lists all")
     lines += [f"  refused: {r['file']}: {r['reason']}" for r in result.rejections[:5]]
+    if len(result.rejections) > 5:
+        lines.append(f"    and {len(result.rejections) - 5} more in rejected.csv beside the list of repeats")
     if result.repeats:
-        lines.append(f"  to repeat: {', '.join(result.repeats)}")
+        lines.append(f"  to repeat: {', '.join(result.repeats)} (attempts and reasons: {result.repeat_list})")
     if result.report:
         lines += [f"  report: {result.report}", f"  hybrid screen: {result.screen}"]
-    if result.released is not None:
-        lines.append(f"  released: the design of round {result.released}")
+    if result.proposal:
+        lines.append(f"  proposed: {result.proposal} (to release it: hybridscreen release {config})")
+    if result.released:
+        lines.append(f"  released: {result.released} (plate maps and worklists of the next round)")
     return lines

@@ -64,8 +64,34 @@ def _parse(
     parsed = {name: future.result() for name, future in futures.items()}
     rejections = [item for outputs in parsed.values() for item in cp.load(outputs["rejections"])]
     every = [plate for name, outputs in parsed.items() for plate in readouts_of(cp, name, outputs["wells"])]
-    kept, refused = resolve_copies(every)
-    return kept, parsed, rejections + [_as_row(rejection) for rejection in refused]
+    fresh, changed = _without_changed(cp, every, parsed)
+    kept, refused = resolve_copies(fresh)
+    return kept, parsed, rejections + [_as_row(rejection) for rejection in [*changed, *refused]]
+
+
+def _without_changed(
+    cp: Checkpointer, every: Sequence[PlateReadout], parsed: Mapping[str, Outputs]
+) -> tuple[list[PlateReadout], list[Rejection]]:
+    """Leave out what differs from the content that an earlier run took in for the same attempt, where that is there."""
+    present = {_node(r): r for r in every if _was_taken_in(cp, r, parsed[r.source])}
+    kept, changed = [], []
+    for readout in every:
+        known = present.get(_node(readout))
+        if known is None or readout.same_content(known):
+            kept.append(readout)
+            continue
+        reason = f"attempt {readout.attempt} was taken in with another content; a repeat needs the next attempt"
+        changed.append(Rejection(readout.source, readout.barcode, None, reason))
+    return kept, changed
+
+
+def _was_taken_in(cp: Checkpointer, readout: PlateReadout, parsed: Outputs) -> bool:
+    before = cp.before(_node(readout))
+    return before is not None and before.inputs["wells"] == parsed["wells"].sha256
+
+
+def _node(readout: PlateReadout) -> str:
+    return f"plate/{readout.barcode}.{readout.attempt}"
 
 
 def _settle(

@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from flows.parts import Findings, Intake, Round
 from flows.results import RoundResult
 from tasks.batches.task import design_files
-from tasks.campaigns.designs import release, table_text
+from tasks.campaigns.designs import release, round_folder, table_text
 from tasks.campaigns.ledger import Run
 from tasks.checkpoints.checkpointer import Outputs
 from tasks.checkpoints.manifest import package_versions
@@ -26,7 +26,7 @@ def publish_waiting(this: Round, intake: Intake) -> RoundResult:
     """Record that too few plates have passed, with the list of plates to repeat."""
     passed, planned = intake.book.passed_share(this.number)
     share = this.config.quality.min_passed
-    message = f"round {this.number} waits: {passed} of {planned} plates have passed, {share:.0%} are needed"
+    message = f"waits: {passed} of {planned} plates have passed, {share:.0%} are needed"
     if this.cp.plan:
         return _result(this, intake, None, "planned", message)
     run = this.ledger.claim_run(_lock(this))
@@ -34,7 +34,7 @@ def publish_waiting(this: Round, intake: Intake) -> RoundResult:
         run = this.ledger.finish_run(
             run, _plate_files(intake), {"round": this.number, "run": run.number, "status": "waiting"}
         )
-    _show(this, intake, f"**{message}**")
+    _show(this, intake, f"**Round {this.number} {message}**")
     return _result(this, intake, run, "waiting", message)
 
 
@@ -42,7 +42,7 @@ def publish_round(this: Round, intake: Intake, found: Findings) -> RoundResult:
     """Publish the round, unless nothing is new since its newest run."""
     if this.cp.plan:
         changes = sum(event.status != "cached" for event in this.cp.events)
-        message = f"round {this.number}: {changes} of {len(this.cp.events)} steps would be computed"
+        message = f"{changes} of {len(this.cp.events)} steps would be computed"
         return _result(this, intake, None, "planned", message)
     decision = this.cp.load(found.decided["decision"])
     run = this.ledger.claim_run(_lock(this))
@@ -106,17 +106,23 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
     return this.ledger.finish_run(run, files, summary)
 
 
-def _release(this: Round, run: Run, batch: Outputs | None) -> int | None:
-    """Release the proposal as the next design where no approval is asked for."""
+def _release(this: Round, run: Run, batch: Outputs | None) -> str | None:
+    """Release the proposal as the next design where no approval is asked for; its folder, if it is new."""
     if batch is None or this.config.approval == "required":
         return None
     texts = design_files(this.cp.load(batch["batch"]), this.cp.load(batch["platemap"]), this.config.plates)
     _, newly = release(this.ledger.storage, this.number + 1, texts, run.folder)
-    return this.number + 1 if newly else None
+    return f"{round_folder(this.number + 1)}/design" if newly else None
 
 
 def _lock(this: Round) -> RoundLock:
-    nodes = {name: this.cp.records[name] for name in sorted(this.cp.records)}
+    """The lock of this run. Uploads of which no plate was judged are no part of it: a stray file is nothing new."""
+    used = {sha for record in this.cp.records.values() for sha in record.inputs.values()}
+    nodes = {
+        name: record
+        for name, record in sorted(this.cp.records.items())
+        if record.stage != "parse" or record.outputs["wells"].sha256 in used
+    }
     return RoundLock(campaign=this.config.campaign.name, round=this.number, nodes=nodes, versions=package_versions())
 
 
@@ -148,11 +154,12 @@ def _result(
     status: Literal["decided", "unchanged", "waiting", "planned"],
     message: str,
     decision: Mapping[str, Any] | None = None,
-    released: int | None = None,
+    released: str | None = None,
 ) -> RoundResult:
     passed, planned = intake.book.passed_share(this.number)
     storage = this.ledger.storage
     summary = {} if run is None or run.summary is None else run.summary
+    waiting = decision is not None and not decision["stop"] and len(this.ledger.designs()) == this.number + 1
     screen = summary.get("screen")
     return RoundResult(
         campaign=this.config.campaign.name,
@@ -169,5 +176,7 @@ def _result(
         decision=None if decision is None else dict(decision),
         screen=None if screen is None else storage.locate(screen),
         report=None if run is None or screen is None else storage.locate(f"{run.folder}/report.html"),
-        released=released,
+        repeat_list=None if run is None else storage.locate(f"{run.folder}/repeats.csv"),
+        proposal=None if not waiting or run is None else storage.locate(f"{run.folder}/proposal"),
+        released=None if released is None else storage.locate(released),
     )

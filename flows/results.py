@@ -32,7 +32,8 @@ class RoundResult(Result):
     """Answer of `round` and `plan`.
 
     `status`: decided (a screen was published), unchanged (nothing new; the newest run stands), waiting (too few plates
-    have passed), planned (nothing was done).
+    have passed), planned (nothing was done). `proposal` is a batch that waits for its release, `released` the folder of
+    a design that this run released.
     """
 
     round: int
@@ -47,7 +48,9 @@ class RoundResult(Result):
     decision: dict[str, Any] | None = None
     screen: str | None = None
     report: str | None = None
-    released: int | None = None
+    repeat_list: str | None = None
+    proposal: str | None = None
+    released: str | None = None
 
     @property
     def computed(self) -> list[Event]:

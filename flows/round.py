@@ -78,7 +78,9 @@ def prepare(config_path: str, round_index: int | None, plan: bool) -> tuple[Roun
         raise UserError("no such round", where="--round", got=round_index, expected=f"0 to {len(designs) - 1}")
     if library is None:
         raise UserError("the library is not registered", where=ledger.storage.url, todo="Open the campaign again.")
-    before = next((run.lock.nodes for n in reversed(range(len(designs))) for run in reversed(ledger.runs(n))), {})
+    # Later runs win; a run that only waited has few nodes, so that the rounds before tell of the others.
+    runs = [run for number in range(max(0, len(designs) - 3), len(designs)) for run in ledger.runs(number)]
+    before = {name: node for run in runs for name, node in run.lock.nodes.items()}
     cp = Checkpointer(CheckpointStore(ledger.storage), before, flow_run=flow_run.get_id(), plan=plan)
     intake = take_in(cp, ledger, config, designs, round_index)
     return Round(config, ledger, cp, library, designs[: intake.round_index + 1], intake.round_index), intake

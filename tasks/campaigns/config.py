@@ -218,9 +218,8 @@ class StoppingSection(Section):
 
 
 class ComputeSection(Section):
-    """Where the heavy work runs. Changes no result."""
+    """How the heavy work is cut into pieces."""
 
-    dask: str = Field(default="local", description="local, or the address of a Dask scheduler.")
     chunk_rows: int = Field(
         default=16384, ge=1, description="Perturbations predicted at a time; each chunk is a checkpoint."
     )

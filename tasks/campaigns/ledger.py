@@ -21,12 +21,14 @@ from tasks.checkpoints.store import describe
 from tasks.errors import UserError
 
 _LIBRARY_MANIFEST = "library/manifest.json"
+# Tolerance, threshold, rule and risk too: a second yardstick for the same audit would be a look that spends nothing.
 _FIXED = {
     "campaign": ("name", "seed"),
     "library": ("id", "features"),
-    "readout": ("kind",),
+    "readout": ("kind", "tolerance", "threshold"),
     "plates": ("format",),
     "batch": ("audit",),
+    "stopping": ("rule", "risk"),
 }
 
 

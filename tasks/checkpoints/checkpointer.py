@@ -122,6 +122,10 @@ class Checkpointer:
             raise DamagedCheckpoint(f"{ref.uri} is only planned")
         return self.store.load(ref)
 
+    def before(self, node: str) -> NodeRecord | None:
+        """Record of a node in the runs before this one, None if it was in none."""
+        return self._before.get(node)
+
     def advanced(self, node: str, done: int, total: int) -> None:
         """Tell whoever listens how far a long node is."""
         self._listener.advanced(node, done, total)

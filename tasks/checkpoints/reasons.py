@@ -26,7 +26,7 @@ def why_computed(now: NodeRecord, before: NodeRecord | None, problem: str | None
     if before.version != now.version:
         reasons.append(f"stage version {before.version} → {now.version}")
     if before.seed != now.seed:
-        reasons.append(f"seed {before.seed} → {now.seed}")
+        reasons.append("another seed")
     reasons += _parameter_changes(before.params, now.params)
     reasons += _input_changes(before.inputs, now.inputs)
     named = reasons[:_MOST_NAMED]

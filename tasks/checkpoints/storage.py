@@ -43,6 +43,7 @@ class Storage:
                 "no such kind of storage", where=self.url, got=error, expected="a folder or s3://…"
             ) from error
         self._root = str(root).rstrip("/")
+        self._refusals = (OSError, ValueError, RuntimeError, *_foreign_errors(self.url))
         self.is_local = "file" in ([self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol)
 
     def __getstate__(self) -> dict[str, str]:
@@ -72,7 +73,7 @@ class Storage:
             yield
         except (FileNotFoundError, FileExistsError):
             raise
-        except (OSError, ValueError, RuntimeError) as error:
+        except self._refusals as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise StorageError(f"{self.locate(path)}: {reason}") from error
 
@@ -169,19 +170,36 @@ class Storage:
         cut = len(str(self._fs._strip_protocol(self._root)).rstrip("/")) + 1
         return sorted(str(path)[cut:] for path in found if not str(path).rsplit("/", 1)[-1].startswith(".tmp-"))
 
+    def make_folder(self, path: str) -> None:
+        """Make an empty folder where the storage has such a thing; S3 has not."""
+        if self.is_local:
+            Path(self._full(path)).mkdir(parents=True, exist_ok=True)
+
     def prove_create_if_absent(self) -> None:
         """Check that a second create of the same name is refused: every commit of a campaign rests on it.
 
         Raises:
-            UserError: If the storage ignores the condition (some S3 servers do, silently).
+            UserError: If there is no such bucket, or the storage ignores the condition (some S3 servers do, silently).
         """
-        self.create(_STORE_MARK, _STORE_LAYOUT)
+        try:
+            self.create(_STORE_MARK, _STORE_LAYOUT)
+        except FileNotFoundError as error:
+            raise UserError("no such bucket or folder", where=self.url, todo="Create it first.") from error
         if self.create(_STORE_MARK, b"second writer\n") or self.read(_STORE_MARK) != _STORE_LAYOUT:
             raise UserError(
                 "the storage does not honour create-if-absent (If-None-Match), so two runs could overwrite each other",
                 where=self.url,
                 todo="Use AWS S3, Ceph or MinIO, or a local folder.",
             )
+
+
+def _foreign_errors(url: str) -> tuple[type[Exception], ...]:
+    """Base of the errors that a storage's client raises besides Python's own."""
+    if not url.startswith("s3:"):
+        return ()
+    from botocore.exceptions import BotoCoreError  # comes with s3fs; not imported for a local folder
+
+    return (BotoCoreError,)
 
 
 def _code(error: BaseException) -> str:

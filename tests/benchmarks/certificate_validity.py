@@ -7,11 +7,15 @@ published, at whatever look, claimed more than the true accuracy that only the l
 """
 
 import argparse
+import contextlib
+import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 COLUMNS = "seed,rounds,looks,certified,bound,true,wells_used,wells_full_screen,last_look_valid,every_look_valid"
@@ -21,22 +25,20 @@ def one_seed(seed: int) -> str:
     """Run one campaign; a line of the table."""
     import anndata
 
-    from flows.cli import prepare_environment
-
-    folder = Path(tempfile.mkdtemp())
-    os.environ["PREFECT_HOME"] = str(folder / "prefect")  # campaigns side by side must not share a database
-    prepare_environment()
     from flows.demo import run_demo
     from tasks.campaigns.reading import read_config
     from tasks.labs.solubility import measured
     from tasks.labs.truth import true_accuracy
 
+    folder = Path(tempfile.mkdtemp())
     try:
-        final = run_demo(folder, seed, as_json=True)
+        with contextlib.redirect_stdout(io.StringIO()):
+            final = run_demo(folder, seed, as_json=True)
         readout, truth = read_config(folder / "campaign.yaml").readout, measured()
         valid = []
         for path in sorted(Path(final.location).glob("screens/*/screen.zarr")):
             screen = anndata.read_zarr(path)
+            assert screen.obs_names.tolist() == truth["perturbation"].tolist()
             valid.append(float(screen.uns["certificate"]["bound"]) <= true_accuracy(screen.obs, truth, readout))
     finally:
         shutil.rmtree(folder)
@@ -44,28 +46,41 @@ def one_seed(seed: int) -> str:
     return ",".join(map(str, (*facts, final.wells_used, final.wells_full_screen, valid[-1], all(valid))))
 
 
+def work(seeds: list[int]) -> None:
+    """Run seeds one after the other in this process, with a Prefect database of its own; a line each."""
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["PREFECT_HOME"] = home
+        from flows.cli import prepare_environment
+
+        prepare_environment()
+        for seed in seeds:
+            sys.stdout.write(one_seed(seed) + "\n")
+            sys.stdout.flush()
+
+
 def run_all(seeds: range, jobs: int, out: Path) -> None:
-    """Run seeds in processes of their own, `jobs` at a time; finished seeds of an earlier start are kept."""
+    """Share the seeds out to processes; finished seeds of an earlier start are kept."""
     lines = out.read_text().splitlines()[1:] if out.exists() else []
     done = {int(line.split(",")[0]) for line in lines}
-    waiting = [seed for seed in seeds if seed not in done]
+    waiting = [str(seed) for seed in seeds if seed not in done]
     out.parent.mkdir(parents=True, exist_ok=True)
-    running: list[subprocess.Popen[str]] = []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            command = [sys.executable, __file__, "--one", str(waiting.pop(0))]
-            running.append(
-                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-            )
-        first = running.pop(0)
-        text, complaint = first.communicate()
-        if first.returncode != 0:
-            raise SystemExit(f"a campaign failed: {first.args}\n{complaint[-2000:]}")
-        lines.append(text.splitlines()[-1])
-        lines.sort(key=lambda line: int(line.split(",")[0]))
-        out.write_text("\n".join([COLUMNS, *lines]) + "\n")
-        sys.stderr.write(f"{len(lines)} seeds done\n")
+    lock = threading.Lock()
+
+    def follow(share: list[str]) -> int:
+        command = [sys.executable, __file__, "--worker", *share]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as worker:
+            for line in worker.stdout or ():
+                with lock:
+                    lines.append(line.strip())
+                    lines.sort(key=lambda text: int(text.split(",")[0]))
+                    out.write_text("\n".join([COLUMNS, *lines]) + "\n")
+        return worker.returncode
+
+    shares = [share for i in range(jobs) if (share := waiting[i::jobs])]
+    with ThreadPoolExecutor(len(shares) or 1) as pool:
+        if any(pool.map(follow, shares)):
+            raise SystemExit("a campaign failed; start again to go on with the seeds that are left")
 
 
 def summary(out: Path) -> str:
@@ -83,10 +98,10 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "certificate_validity.csv")
-    parser.add_argument("--one", type=int)
+    parser.add_argument("--worker", type=int, nargs="+", help="seeds to run in this process")
     given = parser.parse_args()
-    if given.one is not None:
-        sys.stdout.write(one_seed(given.one) + "\n")
+    if given.worker is not None:
+        work(given.worker)
     else:
         run_all(range(given.seeds), given.jobs, given.out)
         sys.stdout.write(summary(given.out) + "\n")

@@ -72,7 +72,13 @@ def test_the_same_configuration_is_no_new_revision(ledger):
 
 @pytest.mark.parametrize(
     "change",
-    [{"campaign": {"seed": 1}}, {"plates": {"format": 96}}, {"batch": {"audit": 0.2}}, {"library": {"id": "x"}}],
+    [
+        {"campaign": {"seed": 1}},
+        {"plates": {"format": 96}},
+        {"batch": {"audit": 0.2}},
+        {"readout": {"tolerance": 2.0}},
+        {"stopping": {"risk": 0.1}},
+    ],
 )
 def test_what_is_fixed_for_a_campaign_cannot_be_revised(ledger, change):
     ledger.revise(config())

@@ -83,7 +83,8 @@ def test_the_whole_life_of_a_campaign_by_command(make_pilot):
     text = invoke("round", pilot.path)
     assert "Round 0, run 02: Go on" in text
     assert "to repeat: pilot-R00-P01" in text
-    assert "released" not in text
+    assert f"hybridscreen release {pilot.path}" in text
+    assert "released:" not in text
     assert "0 of" in invoke("plan", pilot.path)
     status = json.loads(invoke("status", pilot.path, "--json"))
     assert status["rounds"][0]["states"] == {"failed": 1, "passed": 2}
@@ -92,7 +93,7 @@ def test_the_whole_life_of_a_campaign_by_command(make_pilot):
     assert "was already released, from rounds/0000/runs/02" in invoke("release", pilot.path)
     assert "all as recorded" in invoke("verify", pilot.path)
     status = invoke("status", pilot.path)
-    assert "round 1: 2 plates (2 planned), 64 sample wells" in status
+    assert "round 1: plates 2 (2 planned), sample wells 64" in status
 
 
 def test_verify_names_what_is_damaged(two):
@@ -102,7 +103,7 @@ def test_verify_names_what_is_damaged(two):
     (folder / "screens/0001/screen.csv").write_text("gone")
     (folder / "rounds/0000/design/worklist.csv").unlink()
     text = invoke("verify", two.path, status=1)
-    assert "3 problems" in text
+    assert "problems: 3" in text
     assert f"payload {lost.relative_to(folder)} is missing" in text
     assert "screens/0001/screen.csv is damaged" in text
     assert "rounds/0000/design/worklist.csv is missing" in text

@@ -127,7 +127,7 @@ def test_too_few_plates_make_the_round_wait_and_list_repeats(make_pilot):
     pilot.answer(0)
     failed = pilot.round()
     assert failed.status == "waiting"
-    assert failed.message == "round 0 waits: 1 of 3 plates have passed, 50% are needed"
+    assert failed.message == "waits: 1 of 3 plates have passed, 50% are needed"
     assert failed.repeats == ["pilot-R00-P01", "pilot-R00-P02"]
     assert pilot.ledger.looks() == []
     pilot.answer(0)
@@ -144,6 +144,7 @@ def test_what_is_wrong_in_the_inbox_is_named_and_the_good_plates_count(two):
     (inbox / "notes.txt").write_text("please ignore")
     known = two.digests(1)
     result = two.round()
+    assert result.status == "unchanged"
     reasons = {row["file"]: row["reason"] for row in result.rejections}
     assert set(reasons) == {"stranger.csv", "notes.txt"}
     assert "unknown barcode 'X1'" in reasons["stranger.csv"]
@@ -151,15 +152,33 @@ def test_what_is_wrong_in_the_inbox_is_named_and_the_good_plates_count(two):
     assert all(now[name] == digest for name, digest in known.items())
 
 
-def test_two_contents_for_one_attempt_are_both_refused(two):
-    inbox = two.folder / "campaigns/pilot/inbox"
+def second_content(pilot):
+    """Upload another content for a plate that was taken in; the name of its file, and of the first one's."""
+    inbox = pilot.folder / "campaigns/pilot/inbox"
     good = next(path for path in sorted(inbox.iterdir()) if "R01-P01" in path.name)
     lines = good.read_text().splitlines()
     lines[5] = lines[5].rsplit(",", 1)[0] + ",1.0"
     (inbox / "second thoughts.csv").write_text("\n".join(lines))
-    result = two.round(1)
-    assert {row["file"] for row in result.rejections} == {good.name, "second thoughts.csv"}
-    assert result.status == "waiting"
+    return "second thoughts.csv", good.name
+
+
+def test_a_changed_file_for_a_plate_that_was_taken_in_is_refused_alone(two):
+    name, _ = second_content(two)
+    result = two.round()
+    assert [(row["file"], "taken in with another content" in row["reason"]) for row in result.rejections] == [
+        (name, True)
+    ]
+    assert (result.status, result.plates_passed) == ("unchanged", 1)
+
+
+def test_two_first_contents_for_one_attempt_are_both_refused(make_pilot):
+    pilot = make_pilot()
+    pilot.through(0)
+    pilot.answer(1)
+    names = second_content(pilot)
+    result = pilot.round()
+    assert {row["file"] for row in result.rejections} == set(names)
+    assert result.plates_passed == 1
 
 
 def test_a_change_of_stopping_does_not_refit(two):
