@@ -43,7 +43,7 @@ class Storage:
                 "no such kind of storage", where=self.url, got=error, expected="a folder or s3://…"
             ) from error
         self._root = str(root).rstrip("/")
-        self._refusals = (OSError, ValueError, RuntimeError, *_foreign_errors(self.url))
+        self._refusals: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError, *_foreign_errors(self.url))
         self.is_local = "file" in ([self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol)
 
     def __getstate__(self) -> dict[str, str]:
