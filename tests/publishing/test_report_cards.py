@@ -56,7 +56,7 @@ def test_headline(data: ReportData, changes: dict[str, object], tone: str, begin
 
 def test_a_failed_plate_asks_for_attention_until_its_repeat_has_passed(data: ReportData) -> None:
     assert verdict(data).attention == (
-        "1 plate failed quality control: repeat, waive or abandon SOL-R03-P02.",
+        "1 plate failed quality control: repeat SOL-R03-P02.",
     )  # the failed first attempt of SOL-R01-P02 has a second one that passed
     repeat = pd.DataFrame([(3, "SOL-R03-P02", 2, "passed", "")], columns=data.plate_states.columns)
     later = replace(data, plate_states=pd.concat([data.plate_states, repeat], ignore_index=True))

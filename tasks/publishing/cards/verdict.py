@@ -82,9 +82,7 @@ def _attention(data: ReportData) -> tuple[str, ...]:
     last = states.sort_values("attempt", kind="stable").drop_duplicates("barcode", keep="last")
     failed = [str(barcode) for barcode in last.loc[last["state"] == "failed", "barcode"]]
     if failed:
-        notes.append(
-            f"{things(len(failed), 'plate')} failed quality control: repeat, waive or abandon {listed(failed)}."
-        )
+        notes.append(f"{things(len(failed), 'plate')} failed quality control: repeat {listed(failed)}.")
     planned = [
         str(code) for code in last.loc[(last["state"] == "planned") & (last["round"] <= data.round_index), "barcode"]
     ]
@@ -108,7 +106,9 @@ def _key_figures(data: ReportData) -> tuple[KeyFigure, ...]:
             percent_floor(as_float(decision["bound"])),
             f"estimate {percent(as_float(decision['estimate']))}, target {plain_percent(as_float(decision['gamma']))}",
         ),
-        KeyFigure("Wells used", count(used), f"{share}; {count(saved)} saved"),
+        KeyFigure(
+            "Wells used", count(used), f"{share}; {count(saved)} {'saved' if decision['stop'] else 'not used so far'}"
+        ),
         KeyFigure("Measured", count(measured), f"of {things(len(screen), 'perturbation')}; the others are predicted"),
         _error_figure(data),
         _plates_figure(data),
