@@ -8,7 +8,7 @@ from flows.results import Opened
 from tasks.batches import STRATEGIES
 from tasks.batches.task import design_files, initial_design
 from tasks.campaigns.config import CampaignConfig
-from tasks.campaigns.designs import read_table, release, round_folder
+from tasks.campaigns.designs import OPENING, read_table, release, round_folder
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.library import read_library
 from tasks.campaigns.reading import read_config
@@ -67,13 +67,13 @@ def draw_design(library: anndata.AnnData, config: CampaignConfig) -> dict[str, s
 
 @task(name="register campaign", cache_policy=NO_CACHE, persist_result=False)
 def register(config: CampaignConfig, library: anndata.AnnData, design: dict[str, str]) -> Opened:
-    """Write the revision, the library and the released design, in this order; the design makes the campaign open."""
+    """Write the library, the revision and the released design, in this order; the design makes the campaign open."""
     ledger = Ledger.of(config)
     ledger.storage.prove_create_if_absent()
     ledger.storage.make_folder("inbox")
-    revision = ledger.revise(config)
     ledger.register_library(library)
-    released, newly = release(ledger.storage, 0, design, "open")
+    revision = ledger.revise(config)
+    released, newly = release(ledger.storage, 0, design, OPENING)
     batch, platemap = (read_table(ledger.storage.read(ref.uri).decode()) for ref in (released.batch, released.platemap))
     return Opened(
         campaign=config.campaign.name,

@@ -11,6 +11,7 @@ from flows.round import run_round
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.reading import read_config
 from tasks.checkpoints.progress import listening
+from tasks.errors import HybridScreenError, UserError
 from tasks.labs.replay import ReplayLab
 from tasks.labs.rounds import answer_round
 from tasks.labs.solubility import campaign_yaml, lab_config, library, measured
@@ -35,6 +36,14 @@ def run_demo(folder: Path, seed: int, as_json: bool) -> DemoResult:
     """Open the campaign in a folder and run rounds until it stops. Run again, it goes on where it was."""
     config_path = write_inputs(folder, seed)
     config = read_config(config_path)
+    if config.campaign.seed != seed:
+        raise UserError(
+            "this folder holds the demo of another seed",
+            where=str(folder),
+            got=seed,
+            expected=str(config.campaign.seed),
+            todo="Name another folder: --into FOLDER",
+        )
     lab = ReplayLab(measured(), lab_config().model_copy(update={"seed": seed}))
     with Bar("opening") as bar, listening(bar):
         opened = open_campaign(str(config_path))
@@ -72,11 +81,13 @@ def measure(config_path: Path, number: int) -> RoundResult:
     """Compute a round and say in a line what came out."""
     with Bar(f"round {number}") as bar, listening(bar):
         result = run_round(str(config_path), number)
-    decision = result.decision or {}
+    decision = result.decision
+    if decision is None:
+        raise HybridScreenError(f"round {number} {result.message}")
     say(
         f"round {number}: {result.plates_passed} of {result.plates_planned} plates passed, "
         f"{len(result.computed)} steps computed, {len(result.events) - len(result.computed)} cached; "
-        f"accuracy at least {at_least(decision.get('bound', 0.0))}, estimate {decision.get('estimate') or 0:.1%}"
+        f"accuracy at least {at_least(decision['bound'])}, estimate {decision['estimate'] or 0:.1%}"
     )
     return result
 

@@ -1,5 +1,6 @@
 """Take in what arrived: parse uploads, judge plates, keep the book, settle which round can be computed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.plates import Attempt, keep_book
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.refs import Ref
+from tasks.checkpoints.store import DamagedCheckpoint
 from tasks.readouts.ingest import PlateReadout, Rejection, resolve_copies
+from tasks.readouts.quality import PlateQuality, judge_directions
 from tasks.readouts.task import judge_plate, parse_upload, readouts_of
 
 
@@ -72,13 +75,14 @@ def _parse(
 def _without_changed(
     cp: Checkpointer, every: Sequence[PlateReadout], parsed: Mapping[str, Outputs]
 ) -> tuple[list[PlateReadout], list[Rejection]]:
-    """Leave out what differs from the content that an earlier run took in for the same attempt, where that is there."""
+    """Where the content that an earlier run took in for an attempt is there, leave out its copies and refuse the others."""
     present = {_node(r): r for r in every if _was_taken_in(cp, r, parsed[r.source])}
     kept, changed = [], []
     for readout in every:
         known = present.get(_node(readout))
-        if known is None or readout.same_content(known):
+        if known is None or readout is known:
             kept.append(readout)
+        if known is None or readout.same_content(known):
             continue
         reason = f"attempt {readout.attempt} was taken in with another content; a repeat needs the next attempt"
         changed.append(Rejection(readout.source, readout.barcode, None, reason))
@@ -87,7 +91,12 @@ def _without_changed(
 
 def _was_taken_in(cp: Checkpointer, readout: PlateReadout, parsed: Outputs) -> bool:
     before = cp.before(_node(readout))
-    return before is not None and before.inputs["wells"] == parsed["wells"].sha256
+    if before is None or before.inputs["wells"] != parsed["wells"].sha256:
+        return False
+    try:
+        return cp.load(before.outputs["quality"]) is not None
+    except DamagedCheckpoint:
+        return True  # it is computed again in a moment, from this very content
 
 
 def _node(readout: PlateReadout) -> str:
@@ -105,8 +114,11 @@ def _settle(
 ) -> Intake:
     """The book of plates, and the wells that may be used."""
     rejections = rejections + [item for o in outcomes.values() for item in cp.load(o["rejections"])]
-    qualities = [quality for o in outcomes.values() if (quality := cp.load(o["quality"])) is not None]
-    attempts = [Attempt(q["barcode"], q["attempt"], q["run"], q["passed"], tuple(q["reasons"])) for q in qualities]
+    judged = {key: cp.load(outputs["quality"]) for key, outputs in outcomes.items()}
+    said = [PlateQuality.model_validate(quality) for quality in judged.values() if quality is not None]
+    qualities = judge_directions(said, config.quality.poscon_reads)
+    attempts = [Attempt(q.barcode, q.attempt, q.run, q.passed, tuple(q.reasons)) for q in qualities]
+    attempts += [_refused(key) for key, quality in judged.items() if quality is None]
     book = keep_book(planned, attempts)
     runs: dict[str, dict[str, Ref]] = {}
     for attempt in book.used.values():
@@ -117,11 +129,18 @@ def _settle(
         round_index=number,
         book=book,
         runs={run: runs[run] for run in sorted(runs)},
-        qualities=qualities,
+        qualities=[quality.model_dump(mode="json") for quality in qualities],
         rejections=rejections,
-        enough=passed > 0 and passed >= config.quality.min_passed * plates,
+        enough=passed > 0 and passed >= math.ceil(config.quality.min_passed * plates - 1e-9),
         wells_used=int(sum(samples[attempt.barcode] for attempt in attempts)),
     )
+
+
+def _refused(key: str) -> Attempt:
+    """A plate that arrived but could not be read: failed, until a correct file takes its place or it is repeated."""
+    barcode, _, attempt = key.rpartition(".")
+    reason = "the upload was refused, see rejected.csv: replace it by a correct file, or repeat the plate"
+    return Attempt(barcode, int(attempt), "", False, (reason,))
 
 
 def _unknown(readout: PlateReadout) -> dict[str, Any]:

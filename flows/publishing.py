@@ -8,9 +8,10 @@ import pandas as pd
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.parts import Findings, Intake, Round
+from flows.release import release_proposal
 from flows.results import RoundResult
 from tasks.batches.task import design_files
-from tasks.campaigns.designs import release, round_folder, table_text
+from tasks.campaigns.designs import round_folder, table_text
 from tasks.campaigns.ledger import Run
 from tasks.checkpoints.checkpointer import Outputs
 from tasks.checkpoints.manifest import package_versions
@@ -107,22 +108,23 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
 
 
 def _release(this: Round, run: Run, batch: Outputs | None) -> str | None:
-    """Release the proposal as the next design where no approval is asked for; its folder, if it is new."""
+    """Release the run's proposal as the next design where no approval is asked for; its folder, if it is new."""
     if batch is None or this.config.approval == "required":
         return None
-    texts = design_files(this.cp.load(batch["batch"]), this.cp.load(batch["platemap"]), this.config.plates)
-    _, newly = release(this.ledger.storage, this.number + 1, texts, run.folder)
-    return f"{round_folder(this.number + 1)}/design" if newly else None
+    design, newly = release_proposal(this.ledger, run)
+    return f"{round_folder(design.round_index)}/design" if newly else None
 
 
 def _lock(this: Round) -> RoundLock:
-    """The lock of this run. Uploads of which no plate was judged are no part of it: a stray file is nothing new."""
-    used = {sha for record in this.cp.records.values() for sha in record.inputs.values()}
-    nodes = {
-        name: record
-        for name, record in sorted(this.cp.records.items())
-        if record.stage != "parse" or record.outputs["wells"].sha256 in used
-    }
+    """The lock of this run. Copies and uploads without a judged plate are no part of it: they are nothing new."""
+    records = this.cp.records
+    used = {sha for record in records.values() for sha in record.inputs.values()}
+    parsed = [name for name, record in records.items() if record.stage == "parse"]
+    kept: dict[str, str] = {}
+    for name in sorted(parsed, key=lambda name: (this.cp.before(name) is None, name)):
+        kept.setdefault(records[name].outputs["wells"].sha256, name)
+    left_out = set(parsed) - {name for sha, name in kept.items() if sha in used}
+    nodes = {name: records[name] for name in sorted(records.keys() - left_out)}
     return RoundLock(campaign=this.config.campaign.name, round=this.number, nodes=nodes, versions=package_versions())
 
 

@@ -3,8 +3,8 @@
 from prefect import flow
 
 from flows.results import Released
-from tasks.campaigns.designs import BATCH, PLATEMAP, release, round_folder
-from tasks.campaigns.ledger import Ledger
+from tasks.campaigns.designs import BATCH, PLATEMAP, Design, read_design, release, round_folder
+from tasks.campaigns.ledger import Ledger, Run
 from tasks.campaigns.reading import read_config
 from tasks.errors import UserError
 
@@ -35,8 +35,7 @@ def release_batch(config_path: str, round_index: int | None = None) -> Released:
             got="a decision to stop",
             todo="Raise stopping.gamma or stopping.max_rounds and compute the round again to go on.",
         )
-    texts = {name: ledger.storage.read(f"{run.folder}/proposal/{name}").decode() for name in _FILES}
-    design, newly = release(ledger.storage, number + 1, texts, run.folder)
+    design, newly = release_proposal(ledger, run)
     return Released(
         campaign=config.campaign.name,
         location=ledger.storage.url,
@@ -45,3 +44,12 @@ def release_batch(config_path: str, round_index: int | None = None) -> Released:
         design=ledger.storage.locate(f"{round_folder(number + 1)}/design"),
         source=design.source,
     )
+
+
+def release_proposal(ledger: Ledger, run: Run) -> tuple[Design, bool]:
+    """Release exactly the files that a run proposed, unless the next round has its design already."""
+    known = read_design(ledger.storage, run.round_index + 1)
+    if known is not None:
+        return known, False
+    texts = {name: ledger.storage.read(f"{run.folder}/proposal/{name}").decode() for name in _FILES}
+    return release(ledger.storage, run.round_index + 1, texts, run.folder)

@@ -9,12 +9,12 @@ from flows.parts import Findings, Intake, Model, Round
 from flows.publishing import publish_round, publish_waiting
 from flows.results import RoundResult
 from tasks.batches.task import propose_batch
-from tasks.campaigns.ledger import Ledger
+from tasks.campaigns.ledger import Ledger, Run
 from tasks.campaigns.task import membership
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import derive_seed, digest
 from tasks.checkpoints.refs import Ref
-from tasks.checkpoints.store import CheckpointStore
+from tasks.checkpoints.store import CheckpointStore, DamagedCheckpoint
 from tasks.ensembles.task import Reference, chunk_bounds, fit_ensemble, forward_residuals, predict_chunk
 from tasks.errors import UserError
 from tasks.operators.task import error_operator
@@ -116,8 +116,23 @@ def look_back(this: Round) -> Reference | None:
     previous = next((run for n in reversed(range(this.number)) if (run := this.ledger.last_decided(n))), None)
     if previous is None:
         return None
-    seen = previous.lock.nodes["labels"].outputs["training"]
+    seen = readable_labels(this, previous)
     return Reference(previous.round_index, fit(this, "reference/", seen, previous.round_index).chunks, seen)
+
+
+def readable_labels(this: Round, run: Run) -> Ref:
+    """Training labels of an earlier run.
+
+    Raises:
+        DamagedCheckpoint: If they are lost; only that round can compute them again.
+    """
+    node = run.lock.nodes["labels"]
+    if this.cp.store.find(node.stage, node.key).manifest is None:
+        raise DamagedCheckpoint(
+            f"the labels of round {run.round_index} are missing or damaged. "
+            f"Compute them again first: hybridscreen round campaign.yaml --round {run.round_index}"
+        )
+    return node.outputs["training"]
 
 
 def residuals(this: Round, reference: Reference | None, labels: Outputs, standing: Ref) -> list[Outputs]:
@@ -135,10 +150,10 @@ def look(this: Round, intake: Intake, labels: Outputs, standing: Ref, model: Mod
     """Look at the audit once. Computing the same evidence again is the same look and spends no risk."""
     evidence = digest([labels["training"], labels["audit"], standing, [chunk["members"] for chunk in model.chunks]])
     wells = intake.wells_used, rows_of(this.library) * this.config.plates.replicates
-    looks = earlier_looks(this, evidence)
+    looks, known_risk = earlier_looks(this, evidence)
     config = this.config
     decided = decide_round.submit(
-        this.cp, labels, standing, model.chunks, config.readout, config.stopping, this.number, looks, wells
+        this.cp, labels, standing, model.chunks, config.readout, config.stopping, this.number, looks, known_risk, wells
     ).result()
     return decided, evidence
 
@@ -148,15 +163,15 @@ def rows_of(library: Ref) -> int:
     return library.shape[0] if library.shape else 0
 
 
-def earlier_looks(this: Round, evidence: str) -> list[tuple[int, float]]:
-    """Round and risk of every look before the first one at this evidence, in the order they were published."""
+def earlier_looks(this: Round, evidence: str) -> tuple[list[tuple[int, float]], float | None]:
+    """Round and risk of every look before the first one at this evidence, as published, and the risk of that one."""
     looks: dict[str, tuple[int, float]] = {}
     for run in this.ledger.looks():
         summary = run.summary or {}
         if summary["evidence"] == evidence:
-            break
-        looks.setdefault(summary["evidence"], (run.round_index, summary["risk_this_look"]))
-    return list(looks.values())
+            return list(looks.values()), float(summary["risk_this_look"])
+        looks.setdefault(summary["evidence"], (run.round_index, float(summary["risk_this_look"])))
+    return list(looks.values()), None
 
 
 def choose(this: Round, omega: Outputs, model: Model, standing: Ref, decided: Outputs) -> Outputs | None:

@@ -47,7 +47,10 @@ def propose_batch(
 
     params = {
         "batch": batch.model_dump(mode="json", include={"slots", "random_arm"}),
-        "plates": plates.model_dump(mode="json", exclude={"initial", "transfer_nl"}),
+        # Volume and reagents too: they stand in the worklists, which are released as proposed.
+        "plates": plates.model_dump(
+            mode="json", exclude={"initial": True, "negcon": {"nominal"}, "poscon": {"nominal"}}
+        ),
         "campaign": config.campaign.name,
         "round": next_round,
     }

@@ -122,6 +122,11 @@ class QualitySection(Section):
     max_negcon_cv: float | None = Field(
         default=None, gt=0, description="Largest robust coefficient of variation of negcon."
     )
+    poscon_reads: Literal["higher", "lower"] | None = Field(
+        default=None,
+        description="Whether poscon reads higher or lower than negcon in the instrument's unit. A plate the other way "
+        "round fails. Not given: what most plates say.",
+    )
     max_missing: Share = Field(default=0.05, description="Largest share of used wells without a value.")
     min_passed: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.75, description="A round goes on when at least this share of its plates has passed."
@@ -207,6 +212,14 @@ class BatchSection(Section):
             raise ValueError(f"the shares of the slots must sum to 1, not {total:g}")
         return self
 
+    @model_validator(mode="after")
+    def _strategies_differ(self) -> Self:
+        names = [slot.strategy for slot in self.slots]
+        double = next((name for name in names if names.count(name) > 1), None)
+        if double is not None:
+            raise ValueError(f"strategy {double} stands in two slots: add their shares up")
+        return self
+
 
 class StoppingSection(Section):
     """When the campaign has measured enough."""
@@ -242,3 +255,17 @@ class CampaignConfig(Section):
     approval: Literal["off", "required"] = Field(
         default="off", description="required: a proposed batch waits for `hybridscreen release`."
     )
+
+    @model_validator(mode="after")
+    def _two_point_has_its_points(self) -> Self:
+        if self.alignment.method != "two-point":  # other methods know themselves what they need
+            return self
+        if self.plates.poscon is None:
+            raise ValueError("alignment.method two-point needs plates.poscon")
+        low, high = self.plates.negcon.nominal, self.plates.poscon.nominal
+        if low is None or high is None or low == high:
+            raise ValueError(
+                "alignment.method two-point needs two different values plates.negcon.nominal and "
+                f"plates.poscon.nominal, not {low} and {high}"
+            )
+        return self

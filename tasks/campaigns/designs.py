@@ -13,8 +13,10 @@ from tasks.checkpoints.keys import sha256
 from tasks.checkpoints.payloads import encode_json
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.storage import Storage
+from tasks.errors import UserError
 
 PLATEMAP, BATCH = "platemap.csv", "batch.csv"
+OPENING = "open"
 _COLUMNS: dict[str, type] = {
     **dict.fromkeys(["barcode", "well", "role", "perturbation", "slot", "action", "arm", "reason"], str),
     **dict.fromkeys(["row", "column", "replicate", "rank", "mode"], int),
@@ -60,7 +62,7 @@ def release(storage: Storage, round_index: int, texts: Mapping[str, str], source
         storage: The campaign's files.
         round_index: Round that the design is for.
         texts: Content of the files by name; `platemap.csv` and `batch.csv` among them.
-        source: The run whose proposal this is.
+        source: Folder of the run whose proposal this is, or `open`.
 
     Returns:
         The design, and whether this call was the one that released it.
@@ -69,22 +71,38 @@ def release(storage: Storage, round_index: int, texts: Mapping[str, str], source
     files = {name: sha256(text.encode()) for name, text in texts.items()}
     claim = {"round": round_index, "source": source, "files": files}
     created = storage.create(f"{folder}/design.json", encode_json(claim))
-    design = read_design(storage, round_index)
-    if design is None:
-        raise FileNotFoundError(storage.locate(f"{folder}/design.json"))
     if created or json.loads(storage.read(f"{folder}/design.json"))["files"] == files:
         for name, text in texts.items():
             storage.create(f"{folder}/{name}", text.encode())
+    design = read_design(storage, round_index)
+    if design is None:
+        raise FileNotFoundError(storage.locate(f"{folder}/design.json"))
     return design, created
 
 
 def read_design(storage: Storage, round_index: int) -> Design | None:
-    """The released design of a round, None if there is none."""
+    """The released design of a round, None if there is none.
+
+    A release that a crash has cut short is completed from the proposal that it names.
+
+    Raises:
+        UserError: The opening was cut short, which only opening again can complete.
+    """
     folder = f"{round_folder(round_index)}/design"
     try:
         claim = json.loads(storage.read(f"{folder}/design.json"))
     except FileNotFoundError:
         return None
+    for name in claim["files"]:
+        if storage.exists(f"{folder}/{name}"):
+            continue
+        if claim["source"] == OPENING:
+            raise UserError(
+                "the opening of this campaign was cut short",
+                where=storage.locate(f"{folder}/{name}"),
+                todo="Complete it: hybridscreen open campaign.yaml",
+            )
+        storage.create(f"{folder}/{name}", storage.read(f"{claim['source']}/proposal/{name}"))
     refs = {name: Ref(uri=f"{folder}/{name}", sha256=claim["files"][name], kind="text") for name in (PLATEMAP, BATCH)}
     return Design(round_index, refs[PLATEMAP], refs[BATCH], claim["source"])
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import anndata
+import numpy as np
 
 from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.designs import Design, read_design, round_folder
@@ -17,7 +18,7 @@ from tasks.checkpoints.payloads import Payload, encode, encode_json
 from tasks.checkpoints.records import RoundLock
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.storage import Storage
-from tasks.checkpoints.store import describe
+from tasks.checkpoints.store import CheckpointStore, DamagedCheckpoint, describe
 from tasks.errors import UserError
 
 _LIBRARY_MANIFEST = "library/manifest.json"
@@ -85,7 +86,8 @@ class Ledger:
     def revisions(self) -> list[int]:
         """Numbers of the configuration's revisions."""
         names = [path.rsplit("/", 1)[-1] for path in self.storage.list("revisions")]
-        return sorted(int(name.removesuffix(".yaml")) for name in names if name.endswith(".yaml"))
+        numbers = [name.removesuffix(".yaml") for name in names if name.endswith(".yaml")]
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     def config(self, revision: int) -> CampaignConfig:
         """The configuration of a revision."""
@@ -103,7 +105,8 @@ class Ledger:
             last = self.config(numbers[-1])
             if _without_places(last) == _without_places(config):
                 return numbers[-1]
-            self._refuse_fixed(last, config)
+            if self.storage.exists(f"{round_folder(0)}/design/design.json"):
+                self._refuse_fixed(last, config)
         number = (numbers[-1] if numbers else 0) + 1
         if not self.storage.create(f"revisions/{number:04d}.yaml", dump_config(config).encode()):
             return self.revise(config)
@@ -141,22 +144,30 @@ class Ledger:
         files = encode(payload)
         stored = describe("library/library", payload, files)
         known = self.library()
-        if known is not None and known != stored.ref():
+        if known is not None:
+            self._refuse_other(known, stored.ref(), library)
+            return known
+        self.storage.write_many(dict(zip(stored.paths(), files.values(), strict=True)))
+        self.storage.create(_LIBRARY_MANIFEST, encode_json(stored.model_dump(mode="json")))
+        return stored.ref()
+
+    def _refuse_other(self, known: Ref, given: Ref, library: anndata.AnnData) -> None:
+        """Refuse a library of other ids or features. Other bytes alone may come from another version of a package."""
+        if known == given:
+            return
+        registered = CheckpointStore(self.storage).load(known)
+        same = registered.obs_names.equals(library.obs_names) and np.array_equal(registered.X, library.X)
+        if not same:
             raise UserError(
                 "the library differs from the one this campaign was opened with",
                 where=self.storage.url,
                 todo="A library is fixed for the life of a campaign; open another for the new one.",
             )
-        if known is None:
-            for path, data in zip(stored.paths(), files.values(), strict=True):
-                self.storage.write(path, data)
-            self.storage.create(_LIBRARY_MANIFEST, encode_json(stored.model_dump(mode="json")))
-        return stored.ref()
 
     def library(self) -> Ref | None:
         """Reference to the registered library, None before the campaign is opened."""
         try:
-            stored = json.loads(self.storage.read(_LIBRARY_MANIFEST))
+            stored = self._json(_LIBRARY_MANIFEST, self.storage.read(_LIBRARY_MANIFEST))
         except FileNotFoundError:
             return None
         return Ref(uri=stored["uri"], sha256=stored["sha256"], kind="anndata", shape=stored["shape"])
@@ -181,7 +192,7 @@ class Ledger:
         """Runs of a round in order, unfinished ones included."""
         base = f"{round_folder(round_index)}/runs"
         found = []
-        for name in self.storage.folders(base):
+        for name in filter(str.isdecimal, self.storage.folders(base)):
             files = self.storage.read_many([f"{base}/{name}/round.lock.json", f"{base}/{name}/run.json"])
             lock = files.get(f"{base}/{name}/round.lock.json")
             summary = files.get(f"{base}/{name}/run.json")
@@ -191,8 +202,8 @@ class Ledger:
                         round_index,
                         int(name),
                         f"{base}/{name}",
-                        RoundLock.model_validate_json(lock),
-                        None if summary is None else json.loads(summary),
+                        RoundLock.model_validate(self._json(f"{base}/{name}/round.lock.json", lock)),
+                        None if summary is None else self._json(f"{base}/{name}/run.json", summary),
                     )
                 )
         return found
@@ -222,7 +233,7 @@ class Ledger:
     def finish_run(self, run: Run, files: Mapping[str, str], summary: Mapping[str, Any]) -> Run:
         """Write the files of a run, then `run.json`, which makes it finished. Gives the finished run."""
         for name, text in files.items():
-            self.storage.write(f"{run.folder}/{name}", text.encode())
+            self.storage.create(f"{run.folder}/{name}", text.encode())
         self.storage.create(f"{run.folder}/run.json", encode_json(dict(summary)))
         return replace(run, summary=json.loads(self.storage.read(f"{run.folder}/run.json")))
 
@@ -236,8 +247,7 @@ class Ledger:
         number = self._claim_screen(claim)
         folder = f"screens/{number:04d}"
         files = encode(library)
-        for name, data in files.items():
-            self.storage.write(f"{folder}/screen.zarr/{name}", data)
+        self.storage.write_many({f"{folder}/screen.zarr/{name}": data for name, data in files.items()})
         self.storage.write(f"{folder}/screen.csv", table.encode())
         manifest = {
             "round": run.round_index,
@@ -251,11 +261,22 @@ class Ledger:
         return folder
 
     def _claim_screen(self, claim: bytes) -> int:
-        numbers = [int(name) for name in self.storage.folders("screens")]
+        """Number of the screen with this claim; the next free one if it has none yet."""
+        numbers = sorted(int(name) for name in self.storage.folders("screens") if name.isdecimal())
+        claims = self.storage.read_many(f"screens/{number:04d}/claim.json" for number in numbers)
         for number in reversed(numbers):
-            if self.storage.read(f"screens/{number:04d}/claim.json") == claim:
+            if claims.get(f"screens/{number:04d}/claim.json") == claim:
                 return number
-        number = (numbers[-1] if numbers else 0) + 1
+        taken = [number for number in numbers if f"screens/{number:04d}/claim.json" in claims]
+        number = (taken[-1] if taken else 0) + 1
         while not self.storage.create(f"screens/{number:04d}/claim.json", claim):
+            if self.storage.read(f"screens/{number:04d}/claim.json") == claim:
+                break
             number += 1
         return number
+
+    def _json(self, path: str, data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise DamagedCheckpoint(f"{self.storage.locate(path)} is damaged: not JSON") from error

@@ -10,6 +10,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
+from tasks.campaigns.annotation import storable_annotation, unique_names
 from tasks.campaigns.config import LibrarySection
 from tasks.checkpoints.payloads import decode
 from tasks.checkpoints.storage import Storage
@@ -23,16 +24,20 @@ def read_library(section: LibrarySection) -> anndata.AnnData:
     """Read a library from AnnData or a table.
 
     Returns:
-        X: float32 features (perturbations × features); obs: annotation, indexed by id; var: feature names.
+        X: float32 features (perturbations × features); obs: annotation, indexed by id; var: unique feature names. It
+        can always be stored: see `storable_annotation`.
 
     Raises:
         UserError: If it is missing, unreadable, has duplicate or unusable ids, or features that are not finite.
     """
-    folder, _, name = section.uri.rstrip("/").rpartition("/")
+    folder, slash, name = section.uri.rstrip("/").rpartition("/")
+    if slash and (not folder or folder.endswith((":", "/"))):
+        folder += "/"  # the root itself, of the file system or of a URL: not the working directory
     storage = Storage(folder or ".")
     suffix = "." + name.rpartition(".")[2].lower()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Observation names are not unique")  # said below, as an error
+        warnings.filterwarnings("ignore", message="Variable names are not unique")  # they are made unique
         return _read(storage, name, suffix, section)
 
 
@@ -96,17 +101,16 @@ def _from_table(table: pd.DataFrame, section: LibrarySection) -> anndata.AnnData
             got=f"numeric columns {_some(numeric)}",
             expected=f"names beginning with {section.features!r}" if section.features != "X" else "at least one",
         )
-    _check_ids(table[section.id].fillna("").astype(str), section.uri)
-    annotation = table.drop(columns=[*chosen, section.id])
-    obs = annotation.astype({name: str for name in annotation.columns if annotation[name].dtype == object})
-    obs.index = pd.Index(table[section.id].fillna("").astype(str), name="perturbation")
-    return _assemble(table[chosen].to_numpy(dtype=np.float32), obs, [str(name) for name in chosen])
+    ids = table[section.id].astype(object).where(table[section.id].notna(), "").astype(str)
+    _check_ids(ids, section.uri)
+    obs = storable_annotation(table.drop(columns=[*chosen, section.id]), pd.Index(ids))
+    return _assemble(table[chosen].to_numpy(dtype=np.float32), obs, chosen)
 
 
 def _from_anndata(source: anndata.AnnData, section: LibrarySection) -> anndata.AnnData:
     _check_ids(pd.Series(source.obs_names.astype(str)), section.uri)
     if section.features == "X":
-        features, names = source.X, [str(name) for name in source.var_names]
+        features, names = source.X, list(source.var_names)
     elif section.features in source.obsm:
         features = source.obsm[section.features]
         names = [f"{section.features}_{i}" for i in range(features.shape[1])]
@@ -119,8 +123,7 @@ def _from_anndata(source: anndata.AnnData, section: LibrarySection) -> anndata.A
     if features is None:
         raise UserError("X is empty", where=section.uri, todo="Set library.features to a key of obsm.")
     dense = np.asarray(_dense(features))
-    obs = source.obs.copy()
-    obs.index = pd.Index(obs.index.astype(str), name="perturbation")
+    obs = storable_annotation(source.obs, source.obs_names.astype(str))
     return _assemble(dense.astype(np.float32), obs, names)
 
 
@@ -129,8 +132,9 @@ def _dense(features: Any) -> Any:
     return features if to_array is None else to_array()
 
 
-def _assemble(features: np.ndarray[Any, Any], obs: pd.DataFrame, names: list[str]) -> anndata.AnnData:
-    return anndata.AnnData(X=features, obs=obs, var=pd.DataFrame(index=pd.Index(names, name="feature")))
+def _assemble(features: np.ndarray[Any, Any], obs: pd.DataFrame, names: list[Any]) -> anndata.AnnData:
+    var = pd.DataFrame(index=pd.Index(unique_names(names), name="feature"))
+    return anndata.AnnData(X=features, obs=obs, var=var)
 
 
 def _check_ids(ids: pd.Series, where: str) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 
 from tasks.errors import HybridScreenError, UserError
 
+T = TypeVar("T")
+R = TypeVar("R")
+
+_REQUESTS = 16  # requests to a remote storage at once
 _STORE_MARK = "store.json"
 _REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "412")
 _STORE_LAYOUT = b'{"layout": 1, "product": "hybridscreen"}\n'
@@ -88,16 +93,27 @@ class Storage:
             return bytes(self._fs.cat_file(self._full(path)))
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """Contents of several files, asked for at once. Missing ones are left out."""
-        wanted = {self._full(path): path for path in paths}
-        if not wanted:
-            return {}
-        with self._speaking(next(iter(wanted.values()))):
-            found = self._fs.cat(list(wanted), on_error="return")
-        for full, content in found.items():
-            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
-                raise StorageError(f"{self.locate(wanted[full])}: {content}") from content
-        return {path: bytes(found[full]) for full, path in wanted.items() if isinstance(found.get(full), bytes)}
+        """Contents of several files, asked for side by side. Missing ones are left out."""
+        wanted = list(dict.fromkeys(paths))
+        found = self._side_by_side(self._read_or_none, wanted)
+        return {path: data for path, data in zip(wanted, found, strict=True) if data is not None}
+
+    def _read_or_none(self, path: str) -> bytes | None:
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return None
+
+    def _side_by_side(self, call: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Results of many small calls: one after another on a disk, at once where each costs a round trip."""
+        if self.is_local or len(items) < 2:
+            return [call(item) for item in items]
+        with ThreadPoolExecutor(min(_REQUESTS, len(items))) as pool:
+            return list(pool.map(call, items))
+
+    def write_many(self, files: Mapping[str, bytes]) -> None:
+        """Write several payload files, as `write` does."""
+        self._side_by_side(lambda item: self.write(*item), list(files.items()))
 
     def write(self, path: str, data: bytes) -> None:
         """Write a payload file whole. Only for names that fix their content, so that writing again changes nothing."""

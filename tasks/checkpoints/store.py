@@ -97,11 +97,12 @@ class CheckpointStore:
         """
         folder = _folder(stage, key)
         stored: dict[str, StoredPayload] = {}
+        contents: dict[str, bytes] = {}
         for name, payload in payloads.items():
             files = encode(payload)
             stored[name] = describe(f"{folder}/{name}", payload, files)
-            for path, file in zip(stored[name].paths(), files.values(), strict=True):
-                self.storage.write(path, file)
+            contents |= dict(zip(stored[name].paths(), files.values(), strict=True))
+        self.storage.write_many(contents)
         manifest = Manifest(key=key, stage=stage, payloads=stored, **facts)
         data = encode_json(manifest.model_dump(mode="json"))
         found = self.find(stage, key)
@@ -132,14 +133,17 @@ class CheckpointStore:
         return decode(ref.kind, files)
 
     def manifests(self) -> Iterator[tuple[str, Manifest | None]]:
-        """Path and content of every manifest of the campaign; None for one that cannot be read."""
+        """Path and content of the newest manifest of every checkpoint; None for one that cannot be read."""
+        newest: dict[str, tuple[int, str]] = {}
         for path in self.storage.list("checkpoints"):
-            name = path.rsplit("/", 1)[-1]
-            if name.startswith("manifest") and path.count("/") == 4:
-                try:
-                    yield path, Manifest.model_validate(json.loads(self.storage.read(path)))
-                except ValueError:
-                    yield path, None
+            folder, _, name = path.rpartition("/")
+            if path.count("/") == 4 and (number := _generation(name)) is not None:
+                newest[folder] = max(newest.get(folder, (0, "")), (number, path))
+        for _, path in newest.values():
+            try:
+                yield path, Manifest.model_validate(json.loads(self.storage.read(path)))
+            except ValueError:
+                yield path, None
 
 
 def describe(stem: str, payload: Payload, files: Mapping[str, bytes]) -> StoredPayload:
@@ -161,6 +165,14 @@ def _folder(stage: str, key: str) -> str:
 
 def _manifest_name(generation: int) -> str:
     return "manifest.json" if generation == 1 else f"manifest.{generation}.json"
+
+
+def _generation(name: str) -> int | None:
+    """Generation of a manifest by its name, None for another file."""
+    if name == "manifest.json":
+        return 1
+    parts = name.split(".")
+    return int(parts[1]) if len(parts) == 3 and parts[0] == "manifest" and parts[1].isdecimal() else None
 
 
 def _size_problem(path: str, size: int | None, file: StoredFile) -> str | None:

@@ -8,8 +8,7 @@ import pandas as pd
 
 from tasks.campaigns.config import CampaignConfig
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
-from tasks.checkpoints.keys import Stage, digest
-from tasks.checkpoints.manifest import package_versions
+from tasks.checkpoints.keys import Stage
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
@@ -48,10 +47,6 @@ def make_screen(
             "campaign": config.campaign.name,
             "round": round_index,
             "inputs": {name: ref.sha256 for name, ref in inputs.items()},
-            "configuration": digest(
-                config.model_dump(mode="json", exclude={"campaign": {"storage"}, "library": {"uri"}})
-            ),
-            "versions": package_versions(),
         }
         known = _all_labels(cp, labels, membership, noise, readout.kind)
         screen = build_screen(obs, predictions, known, readout, cp.load(decision), provenance)
@@ -66,7 +61,11 @@ def make_screen(
         **{f"labels {name}": labels[name] for name in names},
         **chunk_inputs(chunks),
     }
-    params = {"readout": readout.model_dump(mode="json", exclude={"columns"}), "round": round_index}
+    params = {
+        "readout": readout.model_dump(mode="json", exclude={"columns"}),
+        "campaign": config.campaign.name,
+        "round": round_index,
+    }
     return cp.run("screen", SCREEN, compute, outputs=("screen",), params=params, inputs=inputs)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -27,6 +28,7 @@ class PlateReadout:
         run: Plates processed together in the lab.
         source: Name of the file.
         values: Columns well (as written), value (as written) and line (of the file, the header is line 1).
+        run_written: Whether the file says which run it is; False when the run is the file's stem.
     """
 
     barcode: str
@@ -34,15 +36,22 @@ class PlateReadout:
     run: str
     source: str
     values: pd.DataFrame
+    run_written: bool = True
 
     def same_content(self, other: PlateReadout) -> bool:
-        """Whether the other readout says the same of the same plate attempt, in whatever order of lines."""
-        if (self.barcode, self.attempt, self.run) != (other.barcode, other.attempt, other.run):
+        """Whether the other readout says the same of the same plate attempt, in whatever order of lines.
+
+        A run that is only the file's name is no content: a copy under another name is the same.
+        """
+        if self._written() != other._written():
             return False
         mine, theirs = (
             sorted(zip(table["well"], table["value"], strict=True)) for table in (self.values, other.values)
         )
         return mine == theirs
+
+    def _written(self) -> tuple[str, int, str | None]:
+        return self.barcode, self.attempt, self.run if self.run_written else None
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ def read_plate_file(data: bytes, name: str, columns: ReadoutColumns) -> list[Pla
     problems += _runs_disagree(lines, name)
     if problems:
         raise _refuse(name, problems)
-    return _by_plate(lines, name)
+    return _by_plate(lines, name, run_written=columns.run in rows[0][1])
 
 
 def _refuse(name: str, problems: list[Rejection]) -> RejectedInput:
@@ -97,21 +106,38 @@ def _refuse(name: str, problems: list[Rejection]) -> RejectedInput:
 def _split(text: str, name: str, columns: ReadoutColumns) -> list[tuple[int, list[str]]]:
     """Lines of the file that are not blank, split into cells; the first is the header."""
     wanted = [columns.plate, columns.well, columns.value]
-    header_line = next((line for line in text.splitlines() if line.strip()), "")
-    headers = {mark: [cell.strip().strip('"') for cell in header_line.split(mark)] for mark in _DELIMITERS}
+    headers = {mark: _header(text, name, mark) for mark in _DELIMITERS}
     delimiter = max(
         _DELIMITERS, key=lambda mark: (sum(column in headers[mark] for column in wanted), len(headers[mark]))
     )
-    missing = [column for column in wanted if column not in headers[delimiter]]
+    rows = list(_filled(text, name, delimiter))
+    number, header = rows[0] if rows else (1, [])
+    missing = [column for column in wanted if column not in header]
     if missing:
-        found = ", ".join(repr(cell) for cell in headers[delimiter]) if header_line else "an empty file"
+        found = ", ".join(repr(cell) for cell in header) or "an empty file"
         reason = f"no column {', '.join(map(repr, missing))}; found {found} ({_DELIMITERS[delimiter]}-separated)"
-        raise _refuse(name, [Rejection(name, "", 1, reason)])
+        if len(header) == 1 and all(column in header[0] for column in wanted):
+            reason += "; is the whole line quoted?"
+        raise _refuse(name, [Rejection(name, "", number, reason)])
+    return rows
+
+
+def _header(text: str, name: str, delimiter: str) -> list[str]:
+    """Cells of the first line that is not blank; none when this delimiter cannot split it."""
+    try:
+        return next(_filled(text, name, delimiter), (1, []))[1]
+    except RejectedInput:
+        return []
+
+
+def _filled(text: str, name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Lines with a filled cell, and their numbers."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        return [
-            (reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)
-        ]
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield reader.line_num, cells
     except csv.Error as error:
         raise _refuse(name, [Rejection(name, "", reader.line_num, f"cannot be split into cells: {error}")]) from None
 
@@ -156,7 +182,7 @@ def _runs_disagree(lines: list[_Line], name: str) -> list[Rejection]:
     return problems
 
 
-def _by_plate(lines: list[_Line], name: str) -> list[PlateReadout]:
+def _by_plate(lines: list[_Line], name: str, *, run_written: bool) -> list[PlateReadout]:
     plates: dict[tuple[str, int], list[_Line]] = {}
     for line in lines:
         plates.setdefault((line.barcode, line.attempt), []).append(line)
@@ -165,5 +191,5 @@ def _by_plate(lines: list[_Line], name: str) -> list[PlateReadout]:
         values = pd.DataFrame(
             [(line.well, line.value, line.number) for line in members], columns=["well", "value", "line"]
         )
-        readouts.append(PlateReadout(barcode, attempt, members[0].run, name, values))
+        readouts.append(PlateReadout(barcode, attempt, members[0].run, name, values, run_written))
     return readouts

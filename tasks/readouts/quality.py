@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,9 @@ from tasks.readouts.robust import mad_sd
 
 Array = npt.NDArray[np.float64]
 Verdict = Literal["PASS", "FAIL", "INFO"]
+Direction = Literal[-1, 0, 1]
+
+_SIDES = {1: "above", -1: "below"}
 
 
 class Metric(BaseModel):
@@ -50,6 +54,7 @@ class PlateQuality(BaseModel):
         metrics: All metrics, in a fixed order.
         passed: Whether the plate may be used.
         reasons: Reasons of the metrics that failed; empty when the plate passed.
+        direction: Sign of median poscon − median negcon; 0 without poscon or without a gap.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -60,6 +65,7 @@ class PlateQuality(BaseModel):
     metrics: tuple[Metric, ...]
     passed: bool
     reasons: tuple[str, ...]
+    direction: Direction
 
 
 def assess_plate(wells: pd.DataFrame, quality: QualitySection, *, min_controls: int = 2) -> PlateQuality:
@@ -99,8 +105,67 @@ def assess_plate(wells: pd.DataFrame, quality: QualitySection, *, min_controls: 
     barcode, attempt, run = identity[0]
     reasons = tuple(f"{metric.name}: {metric.reason}" for metric in metrics if metric.verdict == "FAIL")
     return PlateQuality(
-        barcode=str(barcode), attempt=int(attempt), run=str(run), metrics=metrics, passed=not reasons, reasons=reasons
+        barcode=str(barcode),
+        attempt=int(attempt),
+        run=str(run),
+        metrics=metrics,
+        passed=not reasons,
+        reasons=reasons,
+        direction=_direction(negcon, poscon),
     )
+
+
+def judge_directions(
+    qualities: Sequence[PlateQuality], poscon_reads: Literal["higher", "lower"] | None
+) -> list[PlateQuality]:
+    """Fail the plates whose controls are the wrong way round, which no metric of a single plate can tell.
+
+    The right way is the configured one, else that of most plates that passed and have a direction.
+
+    Args:
+        qualities: Plates to be judged together: the more, the surer is their majority.
+        poscon_reads: The configured way (`quality.poscon_reads`).
+
+    Returns:
+        The plates in their order; those the wrong way round with the failed metric control_direction. Without a
+        configured way and without a majority nothing tells which plates are right, so all that have a direction fail.
+    """
+    balance = sum(quality.direction for quality in qualities if quality.passed)
+    expected = int(np.sign(balance)) if poscon_reads is None else {"higher": 1, "lower": -1}[poscon_reads]
+    rule = (
+        "on most plates " + _SIDES.get(expected, "")
+        if poscon_reads is None
+        else f"quality.poscon_reads is {poscon_reads}"
+    )
+    return [
+        _turned(quality, expected, rule) if quality.passed and quality.direction not in (0, expected) else quality
+        for quality in qualities
+    ]
+
+
+def _turned(quality: PlateQuality, expected: int, rule: str) -> PlateQuality:
+    found = f"positive control reads {_SIDES[quality.direction]} the negative control"
+    if expected:
+        reason = f"{found}, {rule}: controls swapped or plate turned? repeat the plate"
+    else:
+        reason = f"{found}, as many plates say the opposite: set quality.poscon_reads to higher or lower"
+    metric = Metric(
+        name="control_direction",
+        value=float(quality.direction),
+        n=sum(metric.n for metric in quality.metrics if metric.name in ("negcon_wells", "poscon_wells")),
+        threshold=float(expected) if expected else None,
+        verdict="FAIL",
+        reason=reason,
+    )
+    metrics, reasons = (*quality.metrics, metric), (*quality.reasons, f"{metric.name}: {reason}")
+    return quality.model_copy(update={"metrics": metrics, "passed": False, "reasons": reasons})
+
+
+def _direction(negcon: Array, poscon: Array) -> Direction:
+    if not len(negcon) or not len(poscon):
+        return 0
+    gap = float(np.median(poscon) - np.median(negcon))
+    return 0 if gap == 0.0 else 1 if gap > 0.0 else -1
 
 
 def _values(wells: pd.DataFrame, role: str) -> Array:

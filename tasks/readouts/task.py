@@ -7,9 +7,10 @@ import pandas as pd
 from tasks.campaigns.config import AlignmentSection, PlatesSection, QualitySection, ReadoutColumns, ReadoutSection
 from tasks.campaigns.designs import read_table
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
-from tasks.checkpoints.keys import Stage
+from tasks.checkpoints.keys import Stage, sha256
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.refs import Ref
+from tasks.checkpoints.storage import StorageError
 from tasks.checkpoints.task import node_task
 from tasks.readouts.alignment import AlignmentFit, apply_alignment, fit_alignment
 from tasks.readouts.ingest import WELL_COLUMNS, PlateReadout, RejectedInput, match_platemap, read_plate_file
@@ -23,7 +24,7 @@ PLATE = Stage("plate", 1, cheap=True)
 ALIGN = Stage("align", 1, cheap=True)
 LABELS = Stage("labels", 1, cheap=True)
 
-_PARSED = ["barcode", "attempt", "run", "well", "value", "line"]
+_PARSED = ["barcode", "attempt", "run", "run_written", "well", "value", "line"]
 
 
 @node_task("parse upload", "parse {name}")
@@ -31,14 +32,16 @@ def parse_upload(cp: Checkpointer, name: str, upload: Ref, columns: ReadoutColum
     """One uploaded file as it stands: its wells, or why it was refused."""
 
     def compute() -> dict[str, Payload]:
+        data = cp.store.storage.read(upload.uri)
+        if sha256(data) != upload.sha256:
+            raise StorageError(
+                f"{upload.uri} changed while it was read. Wait for the upload to end, then run the round again"
+            )
         try:
-            plates = read_plate_file(cp.store.storage.read(upload.uri), name, columns)
+            plates = read_plate_file(data, name, columns)
         except RejectedInput as error:
             return {"wells": _wells([], _PARSED), "rejections": _rejections(error)}
-        tables = [
-            plate.values.assign(barcode=plate.barcode, attempt=plate.attempt, run=plate.run)[_PARSED]
-            for plate in plates
-        ]
+        tables = [_as_table(plate) for plate in plates]
         return {"wells": _wells(tables, _PARSED), "rejections": Payload("json", [])}
 
     # The name is a parameter because it names the run of a file without a run column.
@@ -52,9 +55,14 @@ def readouts_of(cp: Checkpointer, name: str, parsed: Ref) -> list[PlateReadout]:
     """Plates of a parsed upload."""
     return [
         PlateReadout(
-            str(barcode), int(attempt), str(run), name, table[["well", "value", "line"]].reset_index(drop=True)
+            str(barcode),
+            int(attempt),
+            str(run),
+            name,
+            table[["well", "value", "line"]].reset_index(drop=True),
+            run_written=bool(written),
         )
-        for (barcode, attempt, run), table in cp.load(parsed).groupby(["barcode", "attempt", "run"], sort=True)
+        for (barcode, attempt, run, written), table in cp.load(parsed).groupby(_PARSED[:4], sort=True)
     ]
 
 
@@ -90,7 +98,7 @@ def judge_plate(
     params = {
         "plate": key,
         "format": plates.format,
-        "quality": quality.model_dump(mode="json", exclude={"min_passed"}),
+        "quality": quality.model_dump(mode="json", exclude={"min_passed", "poscon_reads"}),
         "min_controls": min_controls,
     }
     return cp.run(
@@ -156,6 +164,12 @@ def make_labels(
     inputs |= {f"fit {run}": outputs["fit"] for run, outputs in runs.items()} | {"membership": membership}
     outputs = ("training", "incidence", "noise", "audit", "audit_incidence")
     return cp.run(node, LABELS, compute, outputs=outputs, params=params, inputs=inputs)
+
+
+def _as_table(plate: PlateReadout) -> pd.DataFrame:
+    return plate.values.assign(
+        barcode=plate.barcode, attempt=plate.attempt, run=plate.run, run_written=plate.run_written
+    )[_PARSED]
 
 
 def _wells(tables: list[pd.DataFrame], columns: list[str]) -> Payload:

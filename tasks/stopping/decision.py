@@ -79,6 +79,7 @@ def decide(
     previous_looks: Sequence[tuple[int, float]],
     wells_used: int,
     wells_full: int,
+    risk: float | None = None,
 ) -> Decision:
     """Look at the evidence once, and spend risk on it.
 
@@ -90,6 +91,8 @@ def decide(
             identical run again is the same look, and must not be listed.
         wells_used: Sample wells used so far.
         wells_full: Sample wells of the full screen.
+        risk: Risk that this evidence was looked at with before. One evidence has one risk for good: another would be
+            another bound from the same audit, and spend what nobody counts. None: `risk_of_look`.
 
     Raises:
         UserError: On an unknown rule or a negative risk.
@@ -98,7 +101,8 @@ def decide(
         known = ", ".join(sorted(RULES))
         raise UserError("unknown stopping rule", where="stopping.rule", got=stopping.rule, expected=f"one of {known}")
     rule = RULES[stopping.rule]
-    risk = risk_of_look(stopping, round_index, previous_looks)
+    if risk is None:
+        risk = risk_of_look(stopping, round_index, previous_looks)
     spent = math.fsum([risk, *(before for _, before in previous_looks)])
     bound = rule(evidence, risk)
     certified = bound.accuracy >= stopping.gamma

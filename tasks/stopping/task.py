@@ -13,7 +13,7 @@ from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
 from tasks.ensembles.task import chunk_inputs, load_prediction
 from tasks.stopping.audit import correct
-from tasks.stopping.decision import decide
+from tasks.stopping.decision import decide, risk_of_look
 from tasks.stopping.evidence import gather_evidence
 
 DECIDE = Stage("decide", 1)
@@ -29,9 +29,24 @@ def decide_round(
     stopping: StoppingSection,
     round_index: int,
     previous_looks: Sequence[tuple[int, float]],
+    known_risk: float | None,
     wells: tuple[int, int],
 ) -> Outputs:
-    """Stop or go on, from the labels of the hidden audit members. `wells` are those used and those of a full screen."""
+    """Stop or go on, from the labels of the hidden audit members.
+
+    Args:
+        cp: Runs the node.
+        labels: Labels of this round.
+        membership: Who is chosen and who is hidden.
+        chunks: Predictions of the library.
+        readout: When a prediction is correct.
+        stopping: γ, risk, rule, rounds.
+        round_index: The round.
+        previous_looks: Round and risk of every look before the first one at this evidence.
+        known_risk: Risk of that first look, None if this is it.
+        wells: Sample wells used, and those of a full screen.
+    """
+    risk = risk_of_look(stopping, round_index, previous_looks) if known_risk is None else known_risk
 
     def compute() -> dict[str, Payload]:
         standing = cp.load(membership).set_index("perturbation")
@@ -44,7 +59,7 @@ def decide_round(
         evidence = gather_evidence(
             Membership(standing["chosen"].to_numpy(bool), standing["hidden"].to_numpy(bool)), measured, right
         )
-        decision = decide(evidence, stopping, round_index, previous_looks, *wells)
+        decision = decide(evidence, stopping, round_index, previous_looks, *wells, risk)
         return {
             "decision": Payload("json", decision.model_dump(mode="json")),
             "evidence": Payload("json", evidence.model_dump(mode="json")),
@@ -56,6 +71,7 @@ def decide_round(
         "tolerance": readout.tolerance,
         "round": round_index,
         "previous_looks": [list(look) for look in previous_looks],
+        "risk": risk,
         "wells": list(wells),
     }
     inputs = {

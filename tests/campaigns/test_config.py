@@ -2,7 +2,7 @@ import textwrap
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.campaigns.config import CampaignConfig, Section
@@ -19,6 +19,9 @@ GOOD = textwrap.dedent(
       negcon: {wells: [A01:D01]}
     """
 )
+
+
+TWO_POINT = GOOD + "  poscon: {wells: [A12:D12], nominal: 5}\nalignment: {method: two-point}\n"
 
 
 def changed(**changes):
@@ -44,6 +47,12 @@ def test_a_good_file_is_read_and_its_paths_are_absolute(tmp_path):
     assert config.stopping.gamma == 0.9
 
 
+def test_what_an_alignment_needs_is_asked_for_by_that_alignment_only():
+    points = TWO_POINT.replace("D01]", "D01], nominal: 0")
+    assert parse_config(points, "x").alignment.method == "two-point"
+    assert parse_config(changed(alignment__method="of-my-own"), "x").alignment.method == "of-my-own"
+
+
 def test_a_url_stays_as_it_is(tmp_path):
     (tmp_path / "campaign.yaml").write_text(changed(campaign__storage="s3://lab/x"))
     assert read_config(tmp_path / "campaign.yaml").campaign.storage == "s3://lab/x"
@@ -63,6 +72,14 @@ def test_a_url_stays_as_it_is(tmp_path):
         (changed(readout__kind="binary"), ["readout", "threshold is needed"]),
         (changed(library=None), ["library is missing"]),
         (changed(batch__slots=[{"strategy": "random", "share": 0.5}]), ["batch", "sum to 1"]),
+        (
+            changed(batch__slots=[{"strategy": "random", "share": 0.4}, {"strategy": "random", "share": 0.6}]),
+            ["batch", "strategy random stands in two slots", "add their shares up"],
+        ),
+        (changed(alignment__method="two-point"), ["two-point needs plates.poscon"]),
+        (TWO_POINT, ["plates.negcon.nominal", "plates.poscon.nominal", "not None and 5.0"]),
+        (TWO_POINT.replace("D01]", "D01], nominal: 5"), ["two different values", "not 5.0 and 5.0"]),
+        (changed(quality__poscon_reads="up"), ["quality.poscon_reads", "got 'up'", "'higher' or 'lower'"]),
         (changed(plates__replicates=5), ["initial must be at least replicates"]),
         (changed(ensemble__members=1, stopping__risk=2), ["ensemble.members", "1 more"]),
         (GOOD + "campaign: {name: again}\n", ["not valid YAML", "stands twice"]),
@@ -93,6 +110,7 @@ def test_a_file_that_is_not_text_is_one_line(tmp_path):
         read_config(tmp_path / "campaign.yaml")
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     gamma=st.floats(0.01, 0.99),

@@ -9,6 +9,7 @@ from tasks.campaigns.ledger import Ledger
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.records import RoundLock
 from tasks.checkpoints.storage import Storage
+from tasks.checkpoints.store import DamagedCheckpoint
 from tasks.errors import UserError
 
 BATCH = pd.DataFrame(
@@ -82,9 +83,15 @@ def test_the_same_configuration_is_no_new_revision(ledger):
 )
 def test_what_is_fixed_for_a_campaign_cannot_be_revised(ledger, change):
     ledger.revise(config())
+    release(ledger.storage, 0, TEXTS, "open")
     with pytest.raises(UserError, match="cannot change once a campaign is open"):
         ledger.revise(config(**change))
     assert ledger.revisions() == [1]
+
+
+def test_before_the_first_design_everything_may_be_revised(ledger):
+    ledger.revise(config())
+    assert ledger.revise(config(campaign={"seed": 1})) == 2
 
 
 def test_a_library_is_registered_once(ledger):
@@ -107,8 +114,9 @@ def test_a_released_design_never_changes(ledger):
     assert [design.round_index for design in ledger.designs()] == [0]
 
 
-def test_a_release_that_was_cut_short_is_completed_by_the_next(ledger, monkeypatch):
-    create = ledger.storage.create
+def cut_short(storage, monkeypatch, source):
+    """A release that ended after the claim."""
+    create = storage.create
 
     def dying(path, data):
         if path.endswith("batch.csv"):
@@ -116,11 +124,55 @@ def test_a_release_that_was_cut_short_is_completed_by_the_next(ledger, monkeypat
         return create(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger.storage, "create", dying)
+        patch.setattr(storage, "create", dying)
         with pytest.raises(KeyboardInterrupt):
-            release(ledger.storage, 0, TEXTS, "open")
+            release(storage, 0, TEXTS, source)
+
+
+def test_an_opening_that_was_cut_short_says_so_and_is_completed_by_opening_again(ledger, monkeypatch):
+    cut_short(ledger.storage, monkeypatch, "open")
+    with pytest.raises(UserError, match=r"cut short.*hybridscreen open"):
+        ledger.require_open()
     release(ledger.storage, 0, TEXTS, "open")
     assert ledger.storage.read("rounds/0000/design/batch.csv").decode() == TEXTS["batch.csv"]
+
+
+def test_a_release_that_was_cut_short_is_completed_from_the_proposal_by_whoever_comes_next(ledger, monkeypatch):
+    run = ledger.claim_run(lock(0))
+    ledger.finish_run(run, {f"proposal/{name}": text for name, text in TEXTS.items()}, {"status": "decided"})
+    cut_short(ledger.storage, monkeypatch, run.folder)
+    assert ledger.storage.list("rounds/0000/design") == ["rounds/0000/design/design.json"]
+    assert len(ledger.designs()) == 1
+    for name, text in TEXTS.items():
+        assert ledger.storage.read(f"rounds/0000/design/{name}").decode() == text
+
+
+def test_a_screen_folder_without_a_claim_blocks_nothing(ledger):
+    for name in ("0001", ".ipynb_checkpoints", "notes"):
+        ledger.storage.make_folder(f"screens/{name}")
+    ledger.storage.write("revisions/notes.yaml", b"x")
+    assert ledger.revise(config()) == 1
+    run = ledger.claim_run(lock(0))
+    assert ledger.publish_screen(run, Payload("anndata", library()), "a\n") == "screens/0001"
+
+
+def test_of_two_that_publish_one_run_at_once_both_get_one_number(ledger, monkeypatch):
+    """Both see no screen; the second finds the claim taken by its own twin."""
+    run = ledger.claim_run(lock(0))
+    payload = Payload("anndata", library())
+    folders = ledger.storage.folders
+    first = ledger.publish_screen(run, payload, "a\n")
+    monkeypatch.setattr(ledger.storage, "folders", lambda prefix: [] if prefix == "screens" else folders(prefix))
+    assert ledger.publish_screen(run, payload, "a\n") == first == "screens/0001"
+
+
+@pytest.mark.parametrize("name", ["library/manifest.json", "rounds/0000/runs/01/round.lock.json"])
+def test_a_damaged_record_is_one_clear_line(ledger, name):
+    ledger.register_library(library())
+    ledger.claim_run(lock(0))
+    ledger.storage.write(name, b"{")
+    with pytest.raises(DamagedCheckpoint, match=f"{name} is damaged"):
+        (ledger.library(), ledger.runs(0))
 
 
 def test_uploads_are_read_and_left_alone(ledger):

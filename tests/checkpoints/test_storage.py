@@ -86,3 +86,14 @@ def test_an_unknown_kind_of_storage_is_one_clear_line():
 def test_a_missing_bucket_is_a_storage_error(s3_endpoint):
     with pytest.raises((StorageError, FileNotFoundError)):
         Storage("s3://no-such-bucket-anywhere/x").create("a", b"1")
+
+
+def test_names_that_look_like_patterns_are_plain_names(storage_url):
+    storage = Storage(f"{storage_url}/br[1]")
+    names = ["inbox/P02[1].csv", "inbox/what?.csv", "inbox/*.csv"]
+    storage.write_many({name: name.encode() for name in names})
+    assert storage.list("inbox") == sorted(names)
+    assert storage.read_many(names) == {name: name.encode() for name in names}
+    assert storage.create("x[1]", b"1")
+    assert not storage.create("x[1]", b"2")
+    assert storage.size("x[1]") == 1

@@ -103,7 +103,7 @@ def test_a_harmed_payload_that_comes_out_different_gets_a_manifest_of_its_own(st
     other = run(Checkpointer(store), Counted(np.arange(6.0)))
     assert other.refs != first.refs
     assert run(Checkpointer(store), Counted()).refs == other.refs
-    assert len(list(store.manifests())) == 2
+    assert [path.endswith("manifest.2.json") for path, _ in store.manifests()] == [True]
 
 
 def test_looking_at_sizes_alone_finds_a_missing_payload_but_trusts_content(storage):

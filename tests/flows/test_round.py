@@ -6,6 +6,9 @@ import pandas as pd
 import pytest
 from pilots import computed
 
+from tasks.campaigns.ledger import Ledger
+from tasks.checkpoints.storage import StorageError
+from tasks.checkpoints.store import DamagedCheckpoint
 from tasks.errors import UserError
 
 
@@ -228,3 +231,107 @@ def test_a_campaign_of_classes_runs_too(make_pilot):
     predicted = screen.obs[screen.obs["source"] == "predicted"]
     assert predicted["value"].between(0, 1).all()
     assert ((predicted["value"] > 0.5) == truth[predicted.index]).mean() > 0.6
+
+
+def test_one_evidence_has_one_risk_whatever_is_configured_afterwards(two):
+    first = two.round().decision["risk_this_look"]
+    for rounds in (1000, 1):
+        two.write(stopping__max_rounds=rounds)
+        again = two.round().decision
+        assert again["risk_this_look"] == first
+    assert again["risk_spent"] == pytest.approx(2 * first, rel=0.5)
+    two.write(stopping__max_rounds=4)
+    assert two.round().decision["risk_spent"] == again["risk_spent"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_never_stored_under_the_old_digest(two, monkeypatch):
+    two.answer(1)
+    path = next(p for p in (two.folder / "campaigns/pilot/inbox").iterdir() if "attempt2" in p.name)
+    whole = path.read_bytes()
+    uploads = Ledger.uploads
+
+    def then_cut(self):
+        found = uploads(self)
+        path.write_bytes(whole[:200])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "uploads", then_cut)
+        with pytest.raises(StorageError, match="changed while it was read"):
+            two.round()
+    path.write_bytes(whole)
+    assert two.round().plates_passed == 2
+
+
+def test_the_worklist_that_was_proposed_is_the_one_that_is_released(make_pilot):
+    from flows.release import release_batch
+
+    pilot = make_pilot(approval="required")
+    assert pilot.through(0).proposal
+    pilot.write(plates__transfer_nl=50.0)
+    again = pilot.round()
+    assert (again.run, computed(again)) == (2, {"propose"})
+    released = release_batch(str(pilot.path))
+    assert released.source.endswith("runs/02")
+    worklist = pd.read_csv(pilot.folder / "campaigns/pilot/rounds/0001/design/worklist_echo.csv")
+    assert set(worklist["Transfer Volume"]) == {50.0}
+    assert pilot.round().proposal is None
+
+
+def test_a_refused_plate_is_on_the_list_of_repeats_and_a_correct_file_takes_its_place(make_pilot):
+    pilot = make_pilot()
+    pilot.open()
+    pilot.answer(0)
+    path = next(p for p in sorted((pilot.folder / "campaigns/pilot/inbox").iterdir()) if "P02" in p.name)
+    good = path.read_text()
+    lines = good.splitlines()
+    lines[4] = lines[4].rsplit(",", 1)[0] + ",oops"
+    path.write_text("\n".join(lines))
+    refused = pilot.round()
+    assert refused.repeats == ["pilot-R00-P02"]
+    assert refused.plates_passed == 2
+    path.unlink()
+    path.with_name("corrected.csv").write_text(good)
+    assert pilot.round().plates_passed == 3
+
+
+def test_lost_labels_of_an_earlier_round_name_the_command_that_restores_them(two):
+    ref = two.ledger.runs(0)[-1].lock.nodes["labels"].outputs["training"]
+    (two.folder / "campaigns/pilot" / ref.uri).unlink()
+    two.answer(1)
+    with pytest.raises(DamagedCheckpoint, match="--round 0"):
+        two.round()
+    assert two.round(0).status == "unchanged"
+    assert two.round(1).plates_passed == 2
+
+
+def test_a_plate_with_swapped_controls_fails_instead_of_being_turned_over(make_pilot):
+    pilot = make_pilot()
+    pilot.through(0)
+    pilot.answer(1)
+    path = next(p for p in sorted((pilot.folder / "campaigns/pilot/inbox").iterdir()) if "R01-P01" in p.name)
+    table = pd.read_csv(path, dtype=str)
+    table["run"] = "alone"
+    column = table["well"].str[1:].astype(int)
+    low, high = table.index[column <= 4], table.index[column >= 9]
+    table.loc[low, "value"], table.loc[high, "value"] = (
+        table.loc[high, "value"].to_numpy(),
+        table.loc[low, "value"].to_numpy(),
+    )
+    table.to_csv(path, index=False)
+    result = pilot.round()
+    assert result.repeats == ["pilot-R01-P01"]
+    repeats = pd.read_csv(result.repeat_list)
+    assert "controls swapped" in repeats.loc[0, "reason"]
+
+
+def test_the_same_file_twice_without_a_run_column_counts_once(make_pilot):
+    pilot = make_pilot()
+    pilot.open()
+    pilot.answer(0)
+    for path in sorted((pilot.folder / "campaigns/pilot/inbox").iterdir()):
+        table = pd.read_csv(path, dtype=str).drop(columns="run")
+        table.to_csv(path, index=False)
+        table.to_csv(path.with_name(f"{path.stem} (1).csv"), index=False)
+    result = pilot.round()
+    assert (result.status, result.plates_passed, result.rejections) == ("decided", 3, [])

@@ -157,6 +157,7 @@ def test_offset_variance_predicts_the_squared_error(make_wells, plates, negcon, 
     assert said / shrunk == pytest.approx(1.0, abs=0.15)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-100, 100), st.floats(0.01, 10)), min_size=2, max_size=12))
 def test_shrunk_estimates_lie_between_their_own_and_the_others(estimates):
     values, variances = np.array(estimates).T
@@ -227,7 +228,8 @@ def test_errors_name_the_plate_and_the_way_out(make_wells, plates):
         fit_alignment(wells, _section(min_controls=17), plates)
     swapped = wells.assign(role=wells["role"].mask(second, wells["role"].map({"negcon": "poscon", "poscon": "negcon"})))
     with pytest.raises(
-        UserError, match=r"plate P0\d, attempt 1: positive and negative controls are equal or the other way"
+        UserError,
+        match=r"plate P0\d, attempt 1: positive and negative controls are equal or the other way.*as its next attempt",
     ):
         fit_alignment(swapped, _section("two-point"), plates)
     with pytest.raises(UserError, match="cannot be told: no plate of the run has two"):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.campaigns.config import ReadoutColumns
@@ -83,6 +83,7 @@ def test_several_plates_and_attempts_of_one_file():
     assert [(r.barcode, r.attempt, len(r.values)) for r in _read(text)] == [("P1", 1, 1), ("P1", 2, 1), ("P2", 1, 2)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=5, max_size=5), st.permutations(range(5)))
 def test_values_arrive_bit_for_bit_in_any_order_of_lines(values, order):
     lines = [f"P1,A{i + 1},{value!r}" for i, value in enumerate(values)]
@@ -130,6 +131,11 @@ def test_unknown_barcode_is_refused():
         ("plate,well,value\n,A1,1\n", "empty cell in column 'plate'"),
         ("plate,well,value,run\nP1,A1,1,a\nP1,A2,1,b\n", "line 3: run 'b', expected 'a' as on line 2"),
         ('plate,well,value\nP1,"A1,1\n', "cannot be split"),
+        ('"plate,well,value"\n"P1,A01,1"\n', "found 'plate,well,value' (comma-separated); is the whole line quoted?"),
+        ('\n"plate;well;value"\n"P1;A01;1"\n', "line 2: no column 'plate', 'well', 'value'"),
+        ('plate,"well,value"\nP1,"A01,1"\n', "no column 'well', 'value'; found 'plate', 'well,value'"),
+        ("plate,well,value\u2028x\nP1,A1,1\n", "no column 'value'"),
+        ('"plate,well,value\nP1,A1,1\n', "cannot be split"),
     ],
 )
 def test_unreadable_files_say_what_is_wrong_and_where(text, message):
@@ -173,3 +179,16 @@ def test_the_same_content_twice_counts_once_and_contradictions_are_refused():
         assert [readout.barcode for readout in kept] == ["P2"]
         assert [rejection.source for rejection in rejections] == ["0.csv", "1.csv"]
         assert "attempt 1 differs between 0.csv, 1.csv" in rejections[0].reason
+
+
+def test_a_copy_under_another_name_is_the_same_unless_its_runs_are_written_and_differ():
+    (mine,), (copy,) = _read(GOOD, "day1.csv"), _read(GOOD, "copy of day1.csv")
+    assert (mine.run, mine.run_written) == ("day1", False)
+    kept, rejections = resolve_copies([mine, copy])
+    assert [readout.source for readout in kept] == ["copy of day1.csv"]
+    assert rejections == ()
+    (written,), (other,) = (_read(f"plate,well,value,run\nP1,A1,1,{run}\n") for run in "ab")
+    assert written.run_written
+    assert not written.same_content(other)
+    (unwritten,) = _read("plate,well,value\nP1,A1,1\n", "a.csv")
+    assert not written.same_content(unwritten)

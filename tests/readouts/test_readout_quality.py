@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.campaigns.config import QualitySection
 from tasks.errors import UserError
-from tasks.readouts.quality import Metric, PlateQuality, assess_plate
+from tasks.readouts.quality import Metric, PlateQuality, assess_plate, judge_directions
 
 OPEN = QualitySection(min_zprime=None, min_ssmd=None, max_missing=1.0)
 
@@ -146,3 +146,61 @@ def test_json_round_trip(make_wells):
 def test_several_plates_at_once_are_refused(make_wells):
     with pytest.raises(UserError, match="2 plate attempts"):
         assess_plate(make_wells(offsets=(0.0, 1.0)), OPEN)
+
+
+def _swapped(wells: pd.DataFrame) -> pd.DataFrame:
+    return wells.assign(role=wells["role"].replace({"negcon": "poscon", "poscon": "negcon"}))
+
+
+def _verdicts(make_wells, signs: list[int], **options: object) -> list[PlateQuality]:
+    """Good plates, the poscon above (1) or below (-1) the negcon, or without poscon (0)."""
+    plates = []
+    for number, sign in enumerate(signs):
+        wells = make_wells(seed=number, poscon=16 if sign else 0).assign(barcode=f"Q{number}")
+        plates.append(assess_plate(_swapped(wells) if sign < 0 else wells, QualitySection(**options)))
+    return plates
+
+
+def test_direction_is_the_side_of_the_poscon(make_wells):
+    wells = make_wells(negcon=3, poscon=3)
+    equal = _with_values(_with_values(wells, "negcon", [1.0, 2.0, 3.0]), "poscon", [0.0, 2.0, 4.0])
+    unread = _with_values(wells, "poscon", [np.nan] * 3)
+    tables = [wells, _swapped(wells), equal, unread, make_wells(poscon=0)]
+    assert [assess_plate(table, OPEN).direction for table in tables] == [1, -1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("usual", [1, -1])
+def test_a_plate_with_swapped_controls_passes_alone_but_not_among_others(make_wells, usual):
+    plates = _verdicts(make_wells, [usual, -usual, 0, usual])
+    assert all(plate.passed for plate in plates)
+    judged = judge_directions(plates, None)
+    assert [plate.passed for plate in judged] == [True, False, True, True]
+    assert [judged[i] for i in (0, 2, 3)] == [plates[i] for i in (0, 2, 3)]
+    metric = _metric(judged[1], "control_direction")
+    assert (metric.value, metric.verdict, metric.n, metric.threshold) == (-usual, "FAIL", 32, usual)
+    side, other = ("below", "above") if usual == 1 else ("above", "below")
+    expected = f"reads {side} the negative control, on most plates {other}: controls swapped or plate turned? repeat"
+    assert expected in judged[1].reasons[0]
+    assert PlateQuality.model_validate_json(judged[1].model_dump_json()) == judged[1]
+    assert judge_directions(judged, None) == judged
+
+
+@pytest.mark.parametrize(("reads", "passed"), [("higher", [False, True, False]), ("lower", [True, False, True])])
+def test_the_configured_direction_outvotes_the_majority(make_wells, reads, passed):
+    judged = judge_directions(_verdicts(make_wells, [-1, 1, -1]), reads)
+    assert [plate.passed for plate in judged] == passed
+    wrong = judged[passed.index(False)]
+    assert f"quality.poscon_reads is {reads}" in wrong.reasons[0]
+
+
+def test_without_majority_every_plate_with_a_direction_fails(make_wells):
+    judged = judge_directions(_verdicts(make_wells, [1, 0, -1]), None)
+    assert [plate.passed for plate in judged] == [False, True, False]
+    assert all("set quality.poscon_reads" in judged[i].reasons[0] for i in (0, 2))
+    assert judge_directions(_verdicts(make_wells, [0, 0]), None) == _verdicts(make_wells, [0, 0])
+
+
+def test_plates_that_failed_have_no_vote_and_stay_as_they_are(make_wells):
+    failed = _verdicts(make_wells, [-1, -1], min_ssmd=1e6)
+    good = _verdicts(make_wells, [1])
+    assert judge_directions([*failed, *good], None) == [*failed, *good]

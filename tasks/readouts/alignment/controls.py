@@ -74,7 +74,7 @@ def control_levels(plates: Sequence[PlateControls], role: str, min_controls: int
                 where=plate.where,
                 got=len(values),
                 expected=f"at least {max(1, min_controls)} (alignment.min_controls)",
-                todo="Repeat the plate, or exclude it from the round.",
+                todo="Repeat the plate and upload it as its next attempt.",
             )
         if len(values) == 1:
             unit_variance[index], log_sd_variance[index] = 1.0, np.inf
@@ -104,6 +104,6 @@ def _spread(values: Array, role: str, plate: PlateControls) -> float:
             where=plate.where,
             got=f"{len(values)} wells around {np.median(values):g}",
             expected="control wells that differ by their noise",
-            todo="Look for a saturated detector or copied values; repeat the plate or exclude it from the round.",
+            todo="Look for a saturated detector or copied values; repeat the plate as its next attempt.",
         )
     return spread

@@ -39,7 +39,7 @@ def fit_two_point(plates: Sequence[PlateControls], alignment: AlignmentSection, 
                 where=plate.where,
                 got=f"median poscon − median negcon = {difference:g}",
                 expected="a difference of the same sign on every plate",
-                todo="Look for swapped controls; repeat the plate or exclude it from the round.",
+                todo="Look for swapped controls or a turned plate; repeat the plate as its next attempt.",
             )
     summed = negcon.median_variance + poscon.median_variance
     return RawFit(
