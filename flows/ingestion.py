@@ -75,7 +75,7 @@ def _parse(
 def _without_changed(
     cp: Checkpointer, every: Sequence[PlateReadout], parsed: Mapping[str, Outputs]
 ) -> tuple[list[PlateReadout], list[Rejection]]:
-    """Where the content that an earlier run took in for an attempt is there, leave out its copies and refuse the others."""
+    """Where the content that an earlier run took in is there, leave out its copies and refuse what differs from it."""
     present = {_node(r): r for r in every if _was_taken_in(cp, r, parsed[r.source])}
     kept, changed = [], []
     for readout in every:

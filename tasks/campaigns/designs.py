@@ -96,6 +96,8 @@ def read_design(storage: Storage, round_index: int) -> Design | None:
     for name in claim["files"]:
         if storage.exists(f"{folder}/{name}"):
             continue
+        if claim["source"] == OPENING and name not in (PLATEMAP, BATCH):
+            continue  # nothing here needs it; `verify` names it, and opening again writes it
         if claim["source"] == OPENING:
             raise UserError(
                 "the opening of this campaign was cut short",

@@ -9,7 +9,7 @@ def prefect_server():
     """One real Prefect server for all flows of this process."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=400):
         yield
 
 

@@ -14,7 +14,7 @@ import json, sys
 from pathlib import Path
 from prefect.testing.utilities import prefect_test_harness
 from pilots import Pilot
-with prefect_test_harness(server_startup_timeout=120):
+with prefect_test_harness(server_startup_timeout=400):
     pilot = Pilot(Path(sys.argv[1]), failures=((1, 2),))
     pilot.through(1)
 print(json.dumps(sorted([*name, digest] for name, digest in pilot.digests(1).items())))
@@ -34,7 +34,7 @@ def test_another_process_and_folder_give_the_same_digests(two_rounds, tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=300,
+        timeout=600,
     )
     there = {(node, output): digest for node, output, digest in json.loads(done.stdout.splitlines()[-1])}
     assert there == two_rounds.digests(1)
