@@ -48,8 +48,8 @@ def test_the_design_depends_on_the_seed_alone(make_pilot):
         ({"stopping__rule": "hope"}, ["stopping.rule", "'hope'", "audit"]),
         ({"ensemble__model": "oracle"}, ["ensemble.model", "'oracle'", "mlp"]),
         ({"batch__audit": 0.6}, ["audit set leaves nothing to train on"]),
-        ({"plates__negcon": {"wells": ["A09:H12"]}}, ["A09"]),
-        ({"plates__negcon": {"wells": ["Z99"]}}, ["Z99"]),
+        ({"plates__negcon": {"wells": ["A09:H12"], "nominal": 0.0}}, ["A09"]),
+        ({"plates__negcon": {"wells": ["Z99"], "nominal": 0.0}}, ["Z99"]),
         ({"library__uri": "gone.csv"}, ["no such library"]),
     ],
 )
