@@ -69,7 +69,7 @@ def _parse(
     every = [plate for name, outputs in parsed.items() for plate in readouts_of(cp, name, outputs["wells"])]
     fresh, changed = _without_changed(cp, every, parsed)
     kept, refused = resolve_copies(fresh)
-    return kept, parsed, rejections + [_as_row(rejection) for rejection in [*changed, *refused]]
+    return kept, parsed, rejections + [rejection.as_row() for rejection in [*changed, *refused]]
 
 
 def _without_changed(
@@ -145,8 +145,4 @@ def _refused(key: str) -> Attempt:
 
 def _unknown(readout: PlateReadout) -> dict[str, Any]:
     reason = f"unknown barcode {readout.barcode!r}; expected a plate of a released design"
-    return _as_row(Rejection(readout.source, readout.barcode, None, reason))
-
-
-def _as_row(rejection: Rejection) -> dict[str, Any]:
-    return {"file": rejection.source, "plate": rejection.plate, "line": rejection.line, "reason": rejection.reason}
+    return Rejection(readout.source, readout.barcode, None, reason).as_row()

@@ -46,7 +46,7 @@ def parse_config(text: str, where: str) -> CampaignConfig:
         UserError: If it is not YAML or does not fit the model.
     """
     try:
-        content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
+        content = _StrictLoader(text).get_single_data()
     except (yaml.YAMLError, RecursionError) as error:
         raise UserError("not valid YAML", where=where, got=_yaml_problem(error)) from error
     if not isinstance(content, dict):

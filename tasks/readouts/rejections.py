@@ -26,6 +26,10 @@ class Rejection:
     line: int | None
     reason: str
 
+    def as_row(self) -> dict[str, str | int | None]:
+        """As a row of `rejected.csv`: file, plate, line, reason."""
+        return {"file": self.source, "plate": self.plate, "line": self.line, "reason": self.reason}
+
     def __str__(self) -> str:
         plate = f", plate {self.plate}" if self.plate else ""
         line = f", line {self.line}" if self.line is not None else ""

@@ -16,7 +16,6 @@ from tasks.readouts.alignment import AlignmentFit, apply_alignment, fit_alignmen
 from tasks.readouts.ingest import WELL_COLUMNS, PlateReadout, RejectedInput, match_platemap, read_plate_file
 from tasks.readouts.noise import estimate_noise
 from tasks.readouts.quality import assess_plate
-from tasks.readouts.rejections import Rejection
 from tasks.readouts.replicates import aggregate
 
 PARSE = Stage("parse", 1, cheap=True)
@@ -179,8 +178,4 @@ def _wells(tables: list[pd.DataFrame], columns: list[str]) -> Payload:
 
 
 def _rejections(error: RejectedInput) -> Payload:
-    return Payload("json", [_as_json(rejection) for rejection in error.rejections])
-
-
-def _as_json(rejection: Rejection) -> dict[str, str | int | None]:
-    return {"file": rejection.source, "plate": rejection.plate, "line": rejection.line, "reason": rejection.reason}
+    return Payload("json", [rejection.as_row() for rejection in error.rejections])

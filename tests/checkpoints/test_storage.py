@@ -46,7 +46,10 @@ def test_of_twenty_creators_one_wins(storage_url):
 def test_create_if_absent_is_proved(storage_url):
     storage = Storage(storage_url)
     storage.prove_create_if_absent()
+    mark = storage.read("store.json")
     storage.prove_create_if_absent()
+    assert storage.list() == ["store.json"]
+    assert storage.read("store.json") == mark
 
 
 def test_a_storage_that_ignores_the_condition_is_refused(tmp_path, monkeypatch):
