@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -141,6 +141,49 @@ def release(config: Config, round_index: RoundNumber = None, as_json: AsJson = F
     answer(released, as_json, [f"The design of round {released.round} {state}: {released.design}"])
 
 
+plates = typer.Typer(help="States of the plates; waive or abandon one.", no_args_is_help=True)
+app.add_typer(plates, name="plates")
+Barcode = Annotated[str, typer.Argument(metavar="BARCODE", help="Barcode of the plate.")]
+Note = Annotated[str, typer.Option("--note", help="Why; kept for good and shown in the report.")]
+
+
+@plates.command("list")
+def plates_list(config: Config, as_json: AsJson = False) -> None:
+    """Show every attempt of every plate, its state and the reason."""
+    from flows.console import answer
+    from flows.inspection import list_plates
+    from tasks.campaigns.reading import read_config
+
+    found = list_plates(read_config(config))
+    lines = [
+        f"round {p['round']}  {p['barcode']}  attempt {p['attempt']}  {p['state']}: {p['reason']}" for p in found.plates
+    ]
+    answer(found, as_json, lines)
+
+
+@plates.command("waive")
+def plates_waive(config: Config, barcode: Barcode, note: Note, as_json: AsJson = False) -> None:
+    """Use a plate although quality control failed it."""
+    _mark(config, "waive", barcode, note, as_json)
+
+
+@plates.command("abandon")
+def plates_abandon(config: Config, barcode: Barcode, note: Note, as_json: AsJson = False) -> None:
+    """Give a plate up: its perturbations may be chosen again."""
+    _mark(config, "abandon", barcode, note, as_json)
+
+
+def _mark(config: Path, decision: Literal["waive", "abandon"], barcode: str, note: str, as_json: bool) -> None:
+    from flows.console import answer
+    from flows.plates import mark_plate
+
+    _checked(config, opened=True)
+    mark = _with_bar("recording", lambda: mark_plate(str(config), decision, barcode, note))
+    state = f"is {mark.state}" if mark.newly else f"was {mark.state} before"
+    lines = [f"Plate {mark.barcode}, attempt {mark.attempt}, {state}: {mark.note}"]
+    answer(mark, as_json, [*lines, f"The next run of round {mark.round} uses this: hybridscreen round {config}"])
+
+
 @app.command()
 def status(config: Config, as_json: AsJson = False) -> None:
     """Show rounds, plates, the bound against γ, and wells."""
@@ -202,6 +245,8 @@ def _round_lines(result: "RoundResult", config: Path) -> list[str]:
     lines += [f"  refused: {r['file']}: {r['reason']}" for r in result.rejections[:5]]
     if len(result.rejections) > 5:
         lines.append(f"    and {len(result.rejections) - 5} more in rejected.csv beside the list of repeats")
+    if result.status in ("decided", "unchanged"):
+        lines += [f"  went on without {p['barcode']}, {p['state']}: {p['reason']}" for p in result.without]
     if result.repeats:
         lines.append(f"  to repeat: {', '.join(result.repeats)} (attempts and reasons: {result.repeat_list})")
     if result.report:

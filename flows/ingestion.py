@@ -10,7 +10,8 @@ from flows.parts import Intake
 from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.designs import Design, read_table
 from tasks.campaigns.ledger import Ledger
-from tasks.campaigns.plates import Attempt, keep_book
+from tasks.campaigns.marks import Mark, read_marks
+from tasks.campaigns.plates import Attempt, PlateBook, keep_book
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.store import DamagedCheckpoint
@@ -55,7 +56,9 @@ def take_in(
         for r in current
     }
     outcomes = {key: future.result() for key, future in judged.items()}
-    return _settle(cp, config, number, {b: n for b, n in planned.items() if n <= number}, tables, outcomes, rejections)
+    upto = {barcode: at for barcode, at in planned.items() if at <= number}
+    marks = read_marks(ledger.storage, range(number + 1))
+    return _settle(cp, config, number, upto, tables, outcomes, rejections, marks)
 
 
 def _parse(
@@ -111,6 +114,7 @@ def _settle(
     tables: Mapping[int, pd.DataFrame],
     outcomes: Mapping[str, Outputs],
     rejections: list[dict[str, Any]],
+    marks: Mapping[tuple[str, int], Mark],
 ) -> Intake:
     """The book of plates, and the wells that may be used."""
     rejections = rejections + [item for o in outcomes.values() for item in cp.load(o["rejections"])]
@@ -119,11 +123,12 @@ def _settle(
     qualities = judge_directions(said, config.quality.poscon_reads)
     attempts = [Attempt(q.barcode, q.attempt, q.run, q.passed, tuple(q.reasons)) for q in qualities]
     attempts += [_refused(key) for key, quality in judged.items() if quality is None]
-    book = keep_book(planned, attempts)
+    book = keep_book(planned, attempts, {key: (mark.state, mark.note) for key, mark in marks.items()})
     runs: dict[str, dict[str, Ref]] = {}
     for attempt in book.used.values():
         runs.setdefault(attempt.run, {})[attempt.key] = outcomes[attempt.key]["wells"]
-    samples = pd.concat(tables.values()).query("role == 'sample'").groupby("barcode").size()
+    samples = pd.concat(tables.values()).query("role == 'sample'")
+    per_plate = samples.groupby("barcode").size()
     passed, plates = book.passed_share(number)
     return Intake(
         round_index=number,
@@ -132,15 +137,22 @@ def _settle(
         qualities=[quality.model_dump(mode="json") for quality in qualities],
         rejections=rejections,
         enough=passed > 0 and passed >= math.ceil(config.quality.min_passed * plates - 1e-9),
-        wells_used=int(sum(samples[attempt.barcode] for attempt in attempts)),
+        wells_used=int(sum(per_plate[attempt.barcode] for attempt in attempts)),
+        returned=_returned(samples, book),
     )
+
+
+def _returned(samples: pd.DataFrame, book: PlateBook) -> tuple[str, ...]:
+    """Perturbations all of whose plates were abandoned. Those of failed plates are pending, not back in the pool."""
+    gone = samples["barcode"].isin(book.abandoned())
+    return tuple(sorted(set(samples.loc[gone, "perturbation"]) - set(samples.loc[~gone, "perturbation"])))
 
 
 def _refused(key: str) -> Attempt:
     """A plate that arrived but could not be read: failed, until a correct file takes its place or it is repeated."""
     barcode, _, attempt = key.rpartition(".")
     reason = "the upload was refused, see rejected.csv: replace it by a correct file, or repeat the plate"
-    return Attempt(barcode, int(attempt), "", False, (reason,))
+    return Attempt(barcode, int(attempt), "", False, (reason,), readable=False)
 
 
 def _unknown(readout: PlateReadout) -> dict[str, Any]:

@@ -3,17 +3,25 @@
 import hashlib
 import io
 import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from flows.results import Result
+from flows.results import Plates, Result
 from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.designs import read_table, round_folder
 from tasks.campaigns.ledger import Ledger
+from tasks.campaigns.lifecycle import PlateState
+from tasks.campaigns.marks import read_marks
+from tasks.campaigns.plates import PlateRecord, marked
 from tasks.checkpoints.progress import current_listener
 from tasks.checkpoints.store import CheckpointStore
+
+_RECORD = ["round", "barcode", "attempt", "run", "state", "reason"]
 
 
 class RoundStatus(BaseModel):
@@ -51,20 +59,55 @@ class Verified(Result):
     problems: list[str]
 
 
+def campaign_plates(ledger: Ledger) -> list[PlateRecord]:
+    """Every attempt of every released plate, as the newest run saw it, and what a person has decided since."""
+    designs = ledger.designs()
+    finished = [run for design in designs for run in ledger.runs(design.round_index) if run.summary is not None]
+    known: list[PlateRecord] = []
+    if finished:
+        table = pd.read_csv(
+            io.BytesIO(ledger.storage.read(f"{finished[-1].folder}/plates.csv")), dtype=str, keep_default_na=False
+        )
+        known = [
+            PlateRecord(
+                int(row["round"]),
+                row["barcode"],
+                int(row["attempt"]),
+                row["run"],
+                PlateState(row["state"]),
+                row["reason"],
+            )
+            for row in table.to_dict("records")
+        ]
+    judged = {record.barcode for record in known}
+    for design in designs:
+        platemap = read_table(ledger.storage.read(design.platemap.uri).decode())
+        known += [
+            PlateRecord(design.round_index, barcode, 1, "", PlateState.PLANNED, "not yet received")
+            for barcode in sorted(set(platemap["barcode"]) - judged)
+        ]
+    marks = read_marks(ledger.storage, range(len(designs)))
+    decided = {key: (mark.state, mark.note) for key, mark in marks.items()}
+    return [marked(record, decided.get((record.barcode, record.attempt))) for record in known]
+
+
+def list_plates(config: CampaignConfig) -> Plates:
+    """State of every plate."""
+    ledger = Ledger.of(config)
+    ledger.require_open()
+    rows = [{**asdict(record), "state": record.state.value} for record in campaign_plates(ledger)]
+    return Plates(campaign=config.campaign.name, location=ledger.storage.url, plates=rows)
+
+
 def campaign_status(config: CampaignConfig) -> Status:
     """Rounds, plates and their states, bound against γ, wells spent and saved."""
     ledger = Ledger.of(config)
     ledger.require_open()
     storage, designs = ledger.storage, ledger.designs()
-    plates, newest = pd.DataFrame(columns=["round", "barcode", "attempt", "state"]), None
-    for design in designs:
-        finished = [run for run in ledger.runs(design.round_index) if run.summary is not None]
-        if finished:
-            newest = finished[-1]
-    repeats: list[str] = []
-    if newest is not None:
-        plates = pd.read_csv(io.BytesIO(storage.read(f"{newest.folder}/plates.csv")), dtype=str)
-        repeats = pd.read_csv(io.BytesIO(storage.read(f"{newest.folder}/repeats.csv")), dtype=str)["barcode"].tolist()
+    newest: dict[str, PlateRecord] = {}
+    for record in campaign_plates(ledger):  # an earlier attempt that is used outweighs a later one that is not
+        if record.barcode not in newest or not newest[record.barcode].state.is_used or record.state.is_used:
+            newest[record.barcode] = record
     library, looks = ledger.library(), ledger.looks()
     decision = json.loads(storage.read(f"{looks[-1].folder}/decision.json")) if looks else None
     return Status(
@@ -73,25 +116,24 @@ def campaign_status(config: CampaignConfig) -> Status:
         revision=ledger.revisions()[-1],
         perturbations=(library.shape or (0,))[0] if library else 0,
         gamma=config.stopping.gamma,
-        rounds=[_round_status(ledger, design.round_index, plates) for design in designs],
+        rounds=[_round_status(ledger, design.round_index, list(newest.values())) for design in designs],
         decision=decision,
-        repeats=repeats,
+        repeats=[record.barcode for record in newest.values() if record.state is PlateState.FAILED],
         uploads=len(storage.list("inbox")),
     )
 
 
-def _round_status(ledger: Ledger, number: int, plates: pd.DataFrame) -> RoundStatus:
+def _round_status(ledger: Ledger, number: int, plates: Sequence[PlateRecord]) -> RoundStatus:
     platemap = read_table(ledger.storage.read(f"{round_folder(number)}/design/platemap.csv").decode())
     planned = platemap["barcode"].nunique()
-    known = plates[plates["round"] == str(number)].drop_duplicates("barcode", keep="last")
-    states = {str(state): int(count) for state, count in known["state"].value_counts().sort_index().items()}
+    states = Counter(record.state.value for record in plates if record.round == number)
     run = ledger.last_decided(number)
     summary = dict(run.summary or {}) if run is not None else {}
     return RoundStatus(
         round=number,
         plates=planned,
         wells=int((platemap["role"] == "sample").sum()),
-        states=states or {"planned": planned},
+        states=dict(sorted(states.items())),
         **{name: summary.get(name) for name in ("run", "bound", "estimate", "wells_used", "screen")},
     )
 

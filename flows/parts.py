@@ -36,6 +36,7 @@ class Intake:
         rejections: Everything that was refused: file, plate, line, reason.
         enough: Whether the configured share of the round's plates has passed.
         wells_used: Sample wells of all attempts that arrived.
+        returned: Perturbations all of whose plates were abandoned: they may be chosen again.
     """
 
     round_index: int
@@ -45,6 +46,7 @@ class Intake:
     rejections: Sequence[Mapping[str, Any]]
     enough: bool
     wells_used: int
+    returned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ def publish_waiting(this: Round, intake: Intake) -> RoundResult:
     """Record that too few plates have passed, with the list of plates to repeat."""
     passed, planned = intake.book.passed_share(this.number)
     share = this.config.quality.min_passed
+    gone = len(intake.book.without(this.number)) - (planned - passed)
     message = f"waits: {passed} of {planned} plates have passed, {share:.0%} are needed"
+    message += f"; {gone} abandoned" if gone else ""
     if this.cp.plan:
         return _result(this, intake, None, "planned", message)
     run = this.ledger.claim_run(_lock(this))
@@ -174,6 +176,10 @@ def _result(
         plates_passed=passed,
         plates_planned=planned,
         repeats=intake.book.repeats()["barcode"].tolist(),
+        without=[
+            {"barcode": record.barcode, "state": record.state.value, "reason": record.reason}
+            for record in intake.book.without(this.number)
+        ],
         rejections=[dict(rejection) for rejection in intake.rejections],
         decision=None if decision is None else dict(decision),
         screen=None if screen is None else storage.locate(screen),

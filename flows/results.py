@@ -33,7 +33,7 @@ class RoundResult(Result):
 
     `status`: decided (a screen was published), unchanged (nothing new; the newest run stands), waiting (too few plates
     have passed), planned (nothing was done). `proposal` is a batch that waits for its release, `released` the folder of
-    a design that this run released.
+    a design that this run released, `without` the plates of the round that are not used: barcode, state, reason.
     """
 
     round: int
@@ -44,6 +44,7 @@ class RoundResult(Result):
     plates_passed: int
     plates_planned: int
     repeats: list[str]
+    without: list[dict[str, Any]]
     rejections: list[dict[str, Any]]
     decision: dict[str, Any] | None = None
     screen: str | None = None
@@ -56,6 +57,23 @@ class RoundResult(Result):
     def computed(self) -> list[Event]:
         """Nodes that had to be computed, or would have to be."""
         return [event for event in self.events if event.status != "cached"]
+
+
+class Marked(Result):
+    """Answer of `plates waive` and `plates abandon`. `newly` is False when the same was decided before."""
+
+    round: int
+    barcode: str
+    attempt: int
+    state: str
+    note: str
+    newly: bool
+
+
+class Plates(Result):
+    """Answer of `plates list`: one row per attempt (round, barcode, attempt, run, state, reason)."""
+
+    plates: list[dict[str, Any]]
 
 
 class Released(Result):

@@ -52,7 +52,7 @@ def run_round(config_path: str, round_index: int | None = None, plan: bool = Fal
         this.cp, this.config, model.chunks, labels, standing, forward[0] if forward else None, reference
     ).result()
     decided, evidence = look(this, intake, labels, standing, model)
-    batch = choose(this, omega, model, standing, decided)
+    batch = choose(this, intake, omega, model, standing, decided)
     screen = make_screen.submit(
         this.cp, this.config, this.number, this.library, model.chunks, omega, labels, standing, decided["decision"]
     ).result()
@@ -174,9 +174,13 @@ def earlier_looks(this: Round, evidence: str) -> tuple[list[tuple[int, float]], 
     return list(looks.values()), None
 
 
-def choose(this: Round, omega: Outputs, model: Model, standing: Ref, decided: Outputs) -> Outputs | None:
+def choose(
+    this: Round, intake: Intake, omega: Outputs, model: Model, standing: Ref, decided: Outputs
+) -> Outputs | None:
     """The next batch, unless the campaign stops here."""
     decision = decided["decision"]
     if not decision.pending and this.cp.load(decision)["stop"]:
         return None
-    return propose_batch.submit(this.cp, omega, model.chunks, standing, this.config, this.number + 1).result()
+    return propose_batch.submit(
+        this.cp, omega, model.chunks, standing, this.config, this.number + 1, intake.returned
+    ).result()

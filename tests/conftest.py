@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from pathlib import Path
 
 os.environ.update(
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
@@ -49,3 +50,12 @@ def s3_url(s3_endpoint):
 def storage_url(request, tmp_path):
     """Where a campaign may live: a folder, and a bucket."""
     return str(tmp_path / "storage") if request.param == "local" else request.getfixturevalue("s3_url")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with real screens; where there is none, what needs it is left out."""
+    folder = os.environ.get("HYBRIDSCREEN_DATA")
+    if not folder:
+        pytest.skip("HYBRIDSCREEN_DATA is not set: no real screens here")
+    return Path(folder)

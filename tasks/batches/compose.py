@@ -81,8 +81,9 @@ def compose(
         random_arm: Share of `wells` for the random arm, rounded, at least one perturbation if positive.
         seed: Seed of strategies, random arm and ties. It must not depend on the audit.
         ids: Ids of the library; `pool.index` points into them.
-        returned: (P,) chosen before and back in the pool because the plate was abandoned. A strategy may pick them
-            again; the random arm leaves them out, because they are not part of what the audit stands for.
+        returned: (P,) whose plates were all abandoned: to measure again. Chosen before, they are back in the pool for
+            the strategies alone: they are no part of what the audit stands for. Hidden, they are measured when a
+            strategy picks them, because there is no measurement to release.
 
     Returns:
         Batch table (columns BATCH_COLUMNS): slots in their order, then the random arm. `rank` counts the picks of a
@@ -96,6 +97,7 @@ def compose(
     strategies = _strategies(slots)
     returned = np.zeros(len(pool), dtype=bool) if returned is None else returned
     _check(pool, hidden_audit, returned, wells)
+    measured = hidden_audit & ~returned
     arm_wells = min(wells, max(1, round(random_arm * wells))) if random_arm > 0 else 0
     arm_seed, *slot_seeds = np.random.SeedSequence(seed).spawn(len(slots) + 1)
     rng = np.random.default_rng(arm_seed)
@@ -104,7 +106,7 @@ def compose(
     records: list[dict[str, Any]] = []
     for slot, strategy, count, slot_seed in zip(slots, strategies, places.tolist(), slot_seeds, strict=True):
         stream = np.random.default_rng(slot_seed)
-        records += _fill_slot(pool, hidden_audit, taken, slot.strategy, strategy, count, stream, ids)
+        records += _fill_slot(pool, measured, taken, slot.strategy, strategy, count, stream, ids)
     records += _random_arm(pool, ~(taken | hidden_audit | returned), taken, arm_wells, rng, ids)
     if not (~taken & ~hidden_audit).any():
         for record in records:
@@ -114,7 +116,7 @@ def compose(
 
 def _fill_slot(
     pool: PoolView,
-    hidden: BoolArray,
+    measured: BoolArray,
     taken: BoolArray,
     name: str,
     strategy: Strategy,
@@ -122,7 +124,7 @@ def _fill_slot(
     rng: np.random.Generator,
     ids: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Records of one slot; marks its picks in `taken`."""
+    """Records of one slot; marks its picks in `taken`. A hidden member that was measured is released, at no well."""
     records: list[dict[str, Any]] = []
     while wells > 0 and not taken.all():
         open_rows = np.flatnonzero(~taken)
@@ -130,12 +132,12 @@ def _fill_slot(
         picks = _ask(strategy, name, pool.without(taken), min(wells, len(open_rows)), rng)
         rows = open_rows[picks.rows]
         for row, score, mode, reason in zip(rows, picks.score, picks.mode, picks.reason, strict=True):
-            action = "release" if hidden[row] else "measure"
-            said = f"{reason}; already measured for the audit" if hidden[row] else reason
+            action = "release" if measured[row] else "measure"
+            said = f"{reason}; already measured for the audit" if measured[row] else reason
             identity = ids[pool.index[row]]
             records.append(_record(identity, action, "strategy", name, len(records), float(score), int(mode), said))
         taken[rows] = True
-        wells -= int((~hidden[rows]).sum())
+        wells -= int((~measured[rows]).sum())
     return records
 
 
@@ -184,8 +186,6 @@ def _check(pool: PoolView, hidden: BoolArray, returned: BoolArray, wells: int) -
             raise UserError(
                 f"{name} does not fit the pool", where="compose", got=mask.shape, expected=f"({len(pool)},)"
             )
-    if (hidden & returned).any():
-        raise UserError("a perturbation is both hidden and returned", where="compose")
 
 
 def _record(

@@ -18,7 +18,7 @@ from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
 from tasks.ensembles.task import chunk_inputs, load_prediction
 
-PROPOSE = Stage("propose", 1)
+PROPOSE = Stage("propose", 2)
 
 
 @node_task("propose batch")
@@ -29,19 +29,24 @@ def propose_batch(
     membership: Ref,
     config: CampaignConfig,
     next_round: int,
+    returned: Sequence[str] = (),
 ) -> Outputs:
-    """The batch for the next round and its plates. Blind to who is a hidden audit member until one is picked."""
+    """The batch for the next round and its plates. Blind to who is a hidden audit member until one is picked.
+
+    `returned` are perturbations all of whose plates were abandoned: they may be chosen again.
+    """
     batch, plates = config.batch, config.plates
     seed = derive_seed(config.campaign.seed, "propose", next_round)
 
     def compute() -> dict[str, Payload]:
         standing = cp.load(membership)
-        open_rows = np.flatnonzero(~standing["chosen"].to_numpy(bool))
+        back = standing["perturbation"].isin(returned).to_numpy(bool)
+        open_rows = np.flatnonzero(~standing["chosen"].to_numpy(bool) | back)
         view = _pool_view(cp, omega, chunks, open_rows)
         wells = perturbations_per_round(plates, plates.per_round)
         hidden = standing["hidden"].to_numpy(bool)[open_rows]
         ids = standing["perturbation"].tolist()
-        table = compose(view, hidden, batch.slots, wells, batch.random_arm, seed, ids)
+        table = compose(view, hidden, batch.slots, wells, batch.random_arm, seed, ids, back[open_rows])
         platemap = lay_out(table, plates, plates.per_round, config.campaign.name, next_round, seed)
         return {"batch": Payload("table", table), "platemap": Payload("table", platemap)}
 
@@ -53,6 +58,7 @@ def propose_batch(
         ),
         "campaign": config.campaign.name,
         "round": next_round,
+        "returned": sorted(returned),
     }
     inputs = {**{f"omega {name}": omega[name] for name in ("coordinates", "eigenvalues", "variance")}}
     inputs |= {"membership": membership, **chunk_inputs(chunks)}

@@ -40,20 +40,53 @@ class LibrarySection(Section):
         description="AnnData (.h5ad, .zarr) or table (.csv, .tsv, .parquet), relative to this file or an fsspec URL.",
     )
     id: str = Field(default="perturbation", description="Tables only: the column with the unique perturbation id.")
+    reagents: str | None = Field(
+        default=None,
+        description="Annotation with the reagents of each perturbation (guides of a gene), joined by ;. Replicate k "
+        "gets reagent k. None: the perturbation itself is dispensed.",
+    )
     features: str = Field(
         default="X",
         description="AnnData: X or a key of obsm. Tables: a prefix of the columns, or X for all numeric ones.",
     )
 
 
-class ReadoutColumns(Section):
-    """Names of the columns of a long-form plate file."""
+Column = Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=1)]
 
-    plate: str = Field(default="plate", description="Column with the plate's barcode.")
-    well: str = Field(default="well", description="Column with the well (A1, A01, AF48).")
-    value: str = Field(default="value", description="Column with the readout, in the instrument's unit.")
-    run: str = Field(default="run", description="Column with the run; may be absent (each file is then one run).")
-    attempt: str = Field(default="attempt", description="Column with the plate's attempt; may be absent (1).")
+
+class ReadoutColumns(Section):
+    """Columns of a long-form plate file: names, or, in files without a header, positions counted from 1."""
+
+    plate: Column = Field(
+        default="plate", description="Column with the plate's barcode; may be absent (the file's name is the barcode)."
+    )
+    well: Column = Field(default="well", description="Column with the well (A1, A01, AF48).")
+    value: Column = Field(default="value", description="Column with the readout, in the instrument's unit.")
+    run: Column = Field(default="run", description="Column with the run; may be absent (each file is then one run).")
+    attempt: Column = Field(default="attempt", description="Column with the plate's attempt; may be absent (1).")
+    perturbation: Column = Field(
+        default="perturbation",
+        description="Column with the perturbation; may be absent. Where given it must agree with the plate map.",
+    )
+    role: Column = Field(
+        default="role",
+        description="Column with the role of the well; may be absent. Where given it must agree with the plate map.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way_of_naming(self) -> Self:
+        default = {name: field.default for name, field in type(self).model_fields.items()}
+        given = [column for name, column in self if name in ("well", "value") or column != default[name]]
+        if any(isinstance(column, int) for column in given) and any(isinstance(column, str) for column in given):
+            raise ValueError("give every column by its name, or every column by its position (1, 2, …), not both")
+        if len(set(given)) < len(given):
+            raise ValueError("two columns have the same " + ("position" if self.positional else "name"))
+        return self
+
+    @property
+    def positional(self) -> bool:
+        """Whether the files have no header and columns are given by position."""
+        return isinstance(self.well, int)
 
 
 class ReadoutSection(Section):
@@ -71,7 +104,36 @@ class ReadoutSection(Section):
     threshold: float | None = Field(
         default=None, description="Binary: aligned value above which the class is 1 [readout unit]."
     )
-    columns: ReadoutColumns = Field(default_factory=ReadoutColumns, description="Column names of the plate files.")
+    format: str = Field(
+        default="auto",
+        description="Form of the plate files: auto, long (a line a well), grid (8×12, 16×24, 32×48), parquet, anndata.",
+    )
+    columns: ReadoutColumns = Field(default_factory=ReadoutColumns, description="Columns of the plate files.")
+    decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of text files.")
+    last_line: Literal["complete", "any"] = Field(
+        default="complete",
+        description="complete: a text file must end with a line end, so that a cut-off upload is told. any: it need not.",
+    )
+    transform: Literal["none", "log2", "log10"] = Field(
+        default="none",
+        description="Applied to every value when it is read; a log refuses values that are not positive.",
+    )
+    features: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Several features a well: their columns, * and ? allowed. None: only the value column.",
+    )
+    output: str | None = Field(
+        default=None, description="Several features a well: the one that quality control, labels and model are about."
+    )
+
+    @model_validator(mode="after")
+    def _features_have_an_output(self) -> Self:
+        if (self.features is None) != (self.output is None):
+            raise ValueError("features and output go together: output is the feature that is modelled")
+        if self.features is not None and self.columns.positional:
+            raise ValueError("features need a header: they are found by name, columns are given by position")
+        return self
 
     @model_validator(mode="after")
     def _kind_has_its_number(self) -> Self:
@@ -127,6 +189,21 @@ class QualitySection(Section):
         description="Whether poscon reads higher or lower than negcon in the instrument's unit. A plate the other way "
         "round fails. Not given: what most plates say.",
     )
+    max_row_effect: Share | None = Field(
+        default=None, description="Largest share of the variation among samples that rows explain."
+    )
+    max_column_effect: Share | None = Field(default=None, description="The same for columns.")
+    min_replicate_correlation: float | None = Field(
+        default=None, ge=-1, le=1, description="Smallest rank correlation of a plate's samples with their replicates."
+    )
+    min_gap_share: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Smallest gap between poscon and negcon, as share of the median gap of the run: below it the positive "
+        "control failed. Works with one control of each kind a plate; 0.5 is a sound choice for two-point.",
+    )
+    interval: Probability = Field(default=0.95, description="Level of the bootstrap interval of Z′ and SSMD.")
     max_missing: Share = Field(default=0.05, description="Largest share of used wells without a value.")
     min_passed: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.75, description="A round goes on when at least this share of its plates has passed."
@@ -138,7 +215,18 @@ class AlignmentSection(Section):
 
     method: str = Field(
         default="negcon",
-        description="negcon: centre and scale on negcon. two-point: negcon and poscon to their nominal values.",
+        description="negcon: centre and scale on negcon. two-point: negcon and poscon to their nominal values. Several "
+        "features: negcon, tvn, coral. One-off screens only, because they use the samples: plate-median, b-score.",
+    )
+    anchors: tuple[Literal["bridges", "samples"], ...] = Field(
+        default=(),
+        description="What anchors a plate's offset beside its controls. bridges: perturbations that stand on several "
+        "plates. samples: sample medians, compared within one run and round only; needs samples that were allotted to "
+        "the plates at random, as the designs of a campaign are.",
+    )
+    on_too_few: Literal["error", "run"] = Field(
+        default="error",
+        description="Too few controls, or no spread among them, on a plate: an error, or the run's own level is taken.",
     )
     shrinkage: bool = Field(
         default=True, description="Shrink a plate's offset and scale to its run's, by control noise and count."

@@ -25,8 +25,8 @@ _LIBRARY_MANIFEST = "library/manifest.json"
 # Tolerance, threshold, rule and risk too: a second yardstick for the same audit would be a look that spends nothing.
 _FIXED = {
     "campaign": ("name", "seed"),
-    "library": ("id", "features"),
-    "readout": ("kind", "tolerance", "threshold"),
+    "library": ("id", "features", "reagents"),
+    "readout": ("kind", "tolerance", "threshold", "transform", "output"),
     "plates": ("format",),
     "batch": ("audit",),
     "stopping": ("rule", "risk"),

@@ -10,11 +10,15 @@ class PlateState(StrEnum):
 
     ```
     planned ──► received ──► passed
-                    │
-                    └──────► failed ──► repeated   (a newer attempt arrived)
-                               ├──────► waived     (used all the same, with a note)
-                               └──────► abandoned  (its perturbations return to the pool)
+       │            │
+       │            └──────► failed ──► repeated   (a newer attempt arrived)
+       │                       ├──────► waived     (used all the same, with a note)
+       │                       │           │
+       └───────────────────────┴───────────┴────► abandoned  (its perturbations return to the pool)
     ```
+
+    Quality control decides between passed and failed; waived and abandoned are decided by a person, with a note
+    (`hybridscreen plates waive`, `hybridscreen plates abandon`). A plate that never arrived can be abandoned too.
     """
 
     PLANNED = "planned"
@@ -37,11 +41,11 @@ class PlateState(StrEnum):
 
 
 _NEXT = {
-    PlateState.PLANNED: frozenset({PlateState.RECEIVED}),
+    PlateState.PLANNED: frozenset({PlateState.RECEIVED, PlateState.ABANDONED}),
     PlateState.RECEIVED: frozenset({PlateState.PASSED, PlateState.FAILED}),
     PlateState.PASSED: frozenset[PlateState](),
     PlateState.FAILED: frozenset({PlateState.REPEATED, PlateState.WAIVED, PlateState.ABANDONED}),
     PlateState.REPEATED: frozenset[PlateState](),
-    PlateState.WAIVED: frozenset[PlateState](),
+    PlateState.WAIVED: frozenset({PlateState.ABANDONED}),
     PlateState.ABANDONED: frozenset[PlateState](),
 }

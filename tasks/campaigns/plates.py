@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
@@ -12,13 +12,14 @@ from tasks.campaigns.lifecycle import PlateState
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt of a plate that arrived and was judged."""
+    """One attempt of a plate that arrived and was judged. One that could not be read can be waived by nobody."""
 
     barcode: str
     attempt: int
     run: str
     passed: bool
     reasons: tuple[str, ...] = ()
+    readable: bool = True
 
     @property
     def key(self) -> str:
@@ -44,24 +45,41 @@ class PlateBook:
 
     Attributes:
         records: One per attempt that arrived, and one per plate that did not.
-        used: Newest passed attempt of each plate that has one.
+        used: Newest passed or waived attempt of each plate that has one.
     """
 
     records: tuple[PlateRecord, ...]
     used: Mapping[str, Attempt]
 
+    def newest(self) -> dict[str, PlateRecord]:
+        """The record of the newest attempt of each plate."""
+        return {record.barcode: record for record in self.records}
+
+    def abandoned(self) -> frozenset[str]:
+        """Plates that were given up and of which no attempt is used."""
+        return frozenset(
+            barcode
+            for barcode, record in self.newest().items()
+            if record.state is PlateState.ABANDONED and barcode not in self.used
+        )
+
     def passed_share(self, round_index: int) -> tuple[int, int]:
-        """Plates of a round that have a passed attempt, and plates planned for it."""
-        planned = {record.barcode for record in self.records if record.round == round_index}
+        """Plates of a round that are used, and plates planned for it that were not abandoned."""
+        planned = {record.barcode for record in self.records if record.round == round_index} - self.abandoned()
         return len(planned & self.used.keys()), len(planned)
+
+    def without(self, round_index: int) -> list[PlateRecord]:
+        """Newest record of each plate of a round that is not used: what the round goes on without."""
+        newest = self.newest().values()
+        return [record for record in newest if record.round == round_index and record.barcode not in self.used]
 
     def repeats(self) -> pd.DataFrame:
         """Plates to repeat: round, barcode, attempt wanted, reason."""
-        newest: dict[str, PlateRecord] = {}
-        for record in self.records:
-            if record.state is not PlateState.PLANNED and record.barcode not in self.used:
-                newest[record.barcode] = record
-        rows = [(r.round, r.barcode, r.attempt + 1, r.reason) for r in newest.values()]
+        rows = [
+            (r.round, r.barcode, r.attempt + 1, r.reason)
+            for r in self.newest().values()
+            if r.state is PlateState.FAILED and r.barcode not in self.used
+        ]
         return pd.DataFrame(rows, columns=["round", "barcode", "attempt", "reason"])
 
     def table(self) -> pd.DataFrame:
@@ -70,31 +88,57 @@ class PlateBook:
         return pd.DataFrame(rows, columns=["round", "barcode", "attempt", "run", "state", "reason"])
 
 
-def keep_book(planned: Mapping[str, int], attempts: Sequence[Attempt]) -> PlateBook:
+def keep_book(
+    planned: Mapping[str, int],
+    attempts: Sequence[Attempt],
+    marks: Mapping[tuple[str, int], tuple[PlateState, str]] | None = None,
+) -> PlateBook:
     """State of every plate.
 
     Args:
         planned: Round by barcode, of every released plate.
         attempts: What arrived and was judged, at most one entry per barcode and attempt.
+        marks: What a person decided about an attempt: its state (waived or abandoned) and the note, by barcode and
+            attempt. A decision that the attempt's state does not allow any more has no effect.
     """
+    marks = marks or {}
+    by_plate: dict[str, list[Attempt]] = {}
+    for attempt in sorted(attempts, key=lambda a: a.attempt):
+        by_plate.setdefault(attempt.barcode, []).append(attempt)
     records: list[PlateRecord] = []
     used: dict[str, Attempt] = {}
     for barcode, round_index in sorted(planned.items(), key=lambda item: (item[1], item[0])):
-        arrived = sorted((a for a in attempts if a.barcode == barcode), key=lambda a: a.attempt)
+        arrived = by_plate.get(barcode, [])
         if not arrived:
-            records.append(PlateRecord(round_index, barcode, 1, "", PlateState.PLANNED, "not yet received"))
+            state, reason = _marked(PlateState.PLANNED, "not yet received", marks.get((barcode, 1)))
+            records.append(PlateRecord(round_index, barcode, 1, "", state, reason))
         for attempt in arrived:
-            state, reason = _state(attempt, arrived[-1])
+            state, reason = _state(attempt, arrived[-1], marks.get((barcode, attempt.attempt)))
             records.append(PlateRecord(round_index, barcode, attempt.attempt, attempt.run, state, reason))
             if state.is_used:
                 used[barcode] = attempt
     return PlateBook(tuple(records), used)
 
 
-def _state(attempt: Attempt, newest: Attempt) -> tuple[PlateState, str]:
+def _state(attempt: Attempt, newest: Attempt, mark: tuple[PlateState, str] | None) -> tuple[PlateState, str]:
     if attempt.passed:
         return PlateState.PASSED, "all metrics within their thresholds"
     reasons = "; ".join(attempt.reasons)
-    if attempt is not newest:
-        return PlateState.REPEATED, reasons
-    return PlateState.FAILED, reasons
+    if mark is not None and mark[0] is PlateState.WAIVED and not attempt.readable:
+        mark = None
+    if attempt is newest or (mark is not None and mark[0] is PlateState.WAIVED):
+        return _marked(PlateState.FAILED, reasons, mark)
+    return PlateState.REPEATED, reasons
+
+
+def marked(record: PlateRecord, mark: tuple[PlateState, str] | None) -> PlateRecord:
+    """The record after a person's decision; the same where its state does not allow it (any more)."""
+    state, reason = _marked(record.state, record.reason, mark)
+    return replace(record, state=state, reason=reason)
+
+
+def _marked(state: PlateState, reason: str, mark: tuple[PlateState, str] | None) -> tuple[PlateState, str]:
+    """The state that a person's decision leads to, with the note before the reason."""
+    if mark is None or mark[0] not in state.next_states:
+        return state, reason
+    return mark[0], f"{mark[0].value}: {mark[1]} ({reason})"

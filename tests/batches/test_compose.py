@@ -119,6 +119,18 @@ class TestCompose:
         assert len(drawn) == 6
         assert not returned[drawn].any()
 
+    def test_a_hidden_member_of_an_abandoned_plate_is_measured_when_it_is_picked(self, make_pool):
+        hidden = hide(40, 20)
+        lost = hidden & (np.arange(40) % 2 == 0)
+        batch = compose(make_pool(40, 3), hidden, CLUSTERS, 20, 0.1, 1, IDS, returned=lost)
+        picked = batch[batch["arm"] == "strategy"].set_index("perturbation")["action"]
+        actions = {"measure": set(), "release": set()}
+        for name, action in picked.items():
+            actions[action].add(IDS.index(name))
+        assert actions["release"] == {row for row in actions["release"] if hidden[row] and not lost[row]} != set()
+        assert actions["measure"] & set(np.flatnonzero(lost))
+        assert (batch["action"] == "measure").sum() == 20
+
     @pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.001, 1), (0.1, 5), (1.0, 50)])
     def test_size_of_the_random_arm(self, make_pool, share, expected):
         batch = compose(make_pool(200, 4), np.zeros(200, dtype=bool), CLUSTERS, 50, share, 0, IDS)

@@ -19,8 +19,8 @@ def flow_of(deployment) -> Flow:
     return load_flow_from_entrypoint(deployment["entrypoint"], use_placeholder_flow=False)
 
 
-def test_open_round_and_release_are_deployed():
-    assert list(DEPLOYMENTS) == ["open", "round", "release"]
+def test_what_people_start_is_deployed():
+    assert list(DEPLOYMENTS) == ["open", "round", "release", "plates"]
 
 
 def test_no_key_is_unknown_to_prefect():
@@ -47,7 +47,9 @@ def test_defaults_are_parameters_of_the_flow_and_valid(deployment):
     schema = parameter_schema(flow_of(deployment)).model_dump_for_openapi()
     given = deployment.get("parameters", {})
     assert set(given) <= set(schema["properties"])
-    assert validate(given | {"config_path": "campaign.yaml"}, schema) == []
+    asked = {"config_path": "campaign.yaml", "decision": "waive", "barcode": "P1", "note": "seen by eye"}
+    required = {name: asked[name] for name in schema.get("required", [])}
+    assert validate(given | required, schema) == []
 
 
 @each
