@@ -61,7 +61,7 @@ def load_library(config: CampaignConfig) -> anndata.AnnData:
 @task(name="design round 0", cache_policy=NO_CACHE, persist_result=False)
 def draw_design(library: anndata.AnnData, config: CampaignConfig) -> dict[str, str]:
     """Files of the initial design."""
-    batch, platemap = initial_design(library.obs_names.tolist(), config)
+    batch, platemap = initial_design(library.obs, config)
     return design_files(batch, platemap, config.plates)
 
 

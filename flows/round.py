@@ -182,5 +182,5 @@ def choose(
     if not decision.pending and this.cp.load(decision)["stop"]:
         return None
     return propose_batch.submit(
-        this.cp, omega, model.chunks, standing, this.config, this.number + 1, intake.returned
+        this.cp, omega, model.chunks, standing, this.library, this.config, this.number + 1, intake.returned
     ).result()

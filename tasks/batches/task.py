@@ -8,6 +8,7 @@ import pandas as pd
 from tasks.batches.compose import compose, initial_batch
 from tasks.batches.layout import lay_out, perturbations_per_round
 from tasks.batches.pool import PoolView
+from tasks.batches.reagents import assign_reagents, read_reagents
 from tasks.batches.worklist import echo_picklist, generic_worklist
 from tasks.campaigns.config import CampaignConfig, PlatesSection
 from tasks.campaigns.designs import BATCH, PLATEMAP, table_text
@@ -27,6 +28,7 @@ def propose_batch(
     omega: Outputs,
     chunks: Sequence[Outputs],
     membership: Ref,
+    library: Ref,
     config: CampaignConfig,
     next_round: int,
     returned: Sequence[str] = (),
@@ -48,6 +50,8 @@ def propose_batch(
         ids = standing["perturbation"].tolist()
         table = compose(view, hidden, batch.slots, wells, batch.random_arm, seed, ids, back[open_rows])
         platemap = lay_out(table, plates, plates.per_round, config.campaign.name, next_round, seed)
+        if config.library.reagents is not None:
+            platemap = assign_reagents(platemap, read_reagents(cp.load(library).obs, config.library.reagents))
         return {"batch": Payload("table", table), "platemap": Payload("table", platemap)}
 
     params = {
@@ -62,6 +66,8 @@ def propose_batch(
     }
     inputs = {**{f"omega {name}": omega[name] for name in ("coordinates", "eigenvalues", "variance")}}
     inputs |= {"membership": membership, **chunk_inputs(chunks)}
+    if config.library.reagents is not None:
+        inputs["library"], params["reagents"] = library, config.library.reagents
     return cp.run("propose", PROPOSE, compute, outputs=("batch", "platemap"), params=params, inputs=inputs, seed=seed)
 
 
@@ -84,13 +90,22 @@ def _pool_view(
     )
 
 
-def initial_design(ids: Sequence[str], config: CampaignConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Batch and plate map of round 0: the audit set and a random first training set."""
+def initial_design(annotation: pd.DataFrame, config: CampaignConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Batch and plate map of round 0: the audit set and a random first training set.
+
+    Args:
+        annotation: Annotation of the library, indexed by perturbation.
+        config: The campaign.
+    """
+    ids = annotation.index.tolist()
     seed = derive_seed(config.campaign.seed, "open")
     wells = perturbations_per_round(config.plates, config.plates.initial)
     audit = round(config.batch.audit * len(ids))
     batch = initial_batch(len(ids), ids, audit, wells, seed)
-    return batch, lay_out(batch, config.plates, config.plates.initial, config.campaign.name, 0, seed)
+    platemap = lay_out(batch, config.plates, config.plates.initial, config.campaign.name, 0, seed)
+    if config.library.reagents is not None:
+        platemap = assign_reagents(platemap, read_reagents(annotation, config.library.reagents))
+    return batch, platemap
 
 
 def design_files(batch: pd.DataFrame, platemap: pd.DataFrame, plates: PlatesSection) -> dict[str, str]:

@@ -120,12 +120,13 @@ def _escape(cell: object) -> object:
 
 
 def _used_wells(platemap: pd.DataFrame, reagents: Mapping[str, str] | None) -> tuple[pd.DataFrame, list[str]]:
-    """Wells that are not empty, and what goes into each."""
+    """Wells that are not empty, and what goes into each: its perturbation, or the reagent that the plate map names."""
     used = platemap[platemap["role"] != "empty"].reset_index(drop=True)
     names = dict(reagents or {})
+    dispensed = used["reagent"] if "reagent" in used.columns else used["perturbation"]
     return used, [
-        str(perturbation) if role == "sample" else names.get(role) or str(role)
-        for role, perturbation in zip(used["role"], used["perturbation"], strict=True)
+        str(sample) if role == "sample" else names.get(role) or str(role)
+        for role, sample in zip(used["role"], dispensed, strict=True)
     ]
 
 

@@ -112,7 +112,7 @@ class ReadoutSection(Section):
     decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of text files.")
     last_line: Literal["complete", "any"] = Field(
         default="complete",
-        description="complete: a text file must end with a line end, so that a cut-off upload is told. any: it need not.",
+        description="complete: a text file must end with a line end, else its upload was cut off. any: it need not.",
     )
     transform: Literal["none", "log2", "log10"] = Field(
         default="none",
@@ -232,6 +232,17 @@ class AlignmentSection(Section):
         default=True, description="Shrink a plate's offset and scale to its run's, by control noise and count."
     )
     min_controls: int = Field(default=2, ge=1, description="Fewer wells than this of a needed control is an error.")
+    scale: Literal["plate", "common"] = Field(
+        default="plate",
+        description="Several features: each plate's own scale, or one common to all runs, that of the first. common suits "
+        "readouts whose gain does not change; it keeps noise of the scales out.",
+    )
+    regularisation: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="tvn, coral: share of the identity in the correlation of the controls. None: Ledoit-Wolf.",
+    )
 
 
 class EnsembleSection(Section):

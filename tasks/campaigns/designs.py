@@ -18,7 +18,7 @@ from tasks.errors import UserError
 PLATEMAP, BATCH = "platemap.csv", "batch.csv"
 OPENING = "open"
 _COLUMNS: dict[str, type] = {
-    **dict.fromkeys(["barcode", "well", "role", "perturbation", "slot", "action", "arm", "reason"], str),
+    **dict.fromkeys(["barcode", "well", "role", "perturbation", "reagent", "slot", "action", "arm", "reason"], str),
     **dict.fromkeys(["row", "column", "replicate", "rank", "mode"], int),
     "score": float,
 }
