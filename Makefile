@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 validity clean
+.PHONY: demo test lint test-slow test-s3 validity components clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -24,6 +24,9 @@ test-s3: .venv/dev.stamp          ## everything that speaks S3, against a real C
 
 validity: .venv/dev.stamp         ## 100 demo campaigns: does the certificate hold? About an hour on 2 cores
 	$(BIN)/python tests/benchmarks/certificate_validity.py
+
+components: .venv/dev.stamp       ## simulated screens: are variance components right? Some minutes
+	$(BIN)/python tests/benchmarks/variance_components.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

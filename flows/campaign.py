@@ -15,6 +15,7 @@ from tasks.campaigns.reading import read_config
 from tasks.ensembles import MODELS
 from tasks.errors import UserError
 from tasks.readouts.alignment import ALIGNMENTS
+from tasks.readouts.formats import AUTO, FORMATS
 from tasks.stopping.decision import RULES
 
 
@@ -39,6 +40,7 @@ def checked_config(config_path: str) -> CampaignConfig:
     """
     config = read_config(config_path)
     known: list[tuple[str, str, list[str]]] = [
+        ("readout.format", config.readout.format, [AUTO, *FORMATS]),
         ("alignment.method", config.alignment.method, sorted(ALIGNMENTS)),
         ("ensemble.model", config.ensemble.model, sorted(MODELS)),
         ("stopping.rule", config.stopping.rule, sorted(RULES)),

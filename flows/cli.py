@@ -221,6 +221,48 @@ def verify(config: Config, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def score(
+    screen: Annotated[Path, typer.Argument(metavar="SCREEN.YAML", help="Description of the finished screen.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the results; NAME-scores by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the results of an earlier run.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score a finished screen: plate files to quality, scores and a page."""
+    from flows.console import answer
+    from flows.score import score_lines, score_screen
+
+    scored = _with_bar("scoring", lambda: score_screen(str(screen), out, force=force))
+    answer(scored, as_json, score_lines(scored))
+    if not scored.perturbations:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="ingest")],
+    plates_: Annotated[int | None, typer.Option("--plates", min=1, help="Plates.")] = None,
+    wells: Annotated[int | None, typer.Option(min=96, help="Wells of a plate: 96, 384 or 1536.")] = None,
+    features: Annotated[int | None, typer.Option(min=1, help="Features of a well.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure speed and memory on this machine, beside the least that could do the job."""
+    from flows.bench import run_bench
+    from flows.console import answer
+
+    given = {"plates": plates_, "wells": wells, "features": features}
+    sizes = {size: value for size, value in given.items() if value is not None}
+    found = _with_bar(f"bench {name}", lambda: run_bench(name, sizes))
+    asked = ", ".join(f"{value} {size}" for size, value in found.parameters.items())
+    beyond = 1.0 - found.floor_seconds / found.seconds
+    lines = [
+        f"{found.name}: {asked}",
+        f"  {found.seconds:.1f} s ({found.cpu_seconds:.1f} s of processors), at most {found.peak_rss_gib:.2f} GiB",
+        f"  floor {found.floor_seconds:.3f} s; {beyond:.1%} of the time is beyond it",
+    ]
+    answer(found, as_json, lines)
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--into", help="Folder to work in.")] = Path("hybridscreen-demo"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of campaign and lab.")] = 0,

@@ -33,6 +33,7 @@ class Intake:
         book: State of every plate.
         runs: Wells of the used plates by run and plate key.
         qualities: Quality of every judged attempt, as JSON.
+        wells: Wells of every judged attempt, by plate key.
         rejections: Everything that was refused: file, plate, line, reason.
         enough: Whether the configured share of the round's plates has passed.
         wells_used: Sample wells of all attempts that arrived.
@@ -43,6 +44,7 @@ class Intake:
     book: PlateBook
     runs: Mapping[str, Mapping[str, Ref]]
     qualities: Sequence[Mapping[str, Any]]
+    wells: Mapping[str, Ref]
     rejections: Sequence[Mapping[str, Any]]
     enough: bool
     wells_used: int
@@ -62,6 +64,7 @@ class Findings:
     """What a round found: everything that is published."""
 
     model: Model
+    aligned: Mapping[str, Outputs]
     labels: Outputs
     standing: Ref
     omega: Outputs

@@ -17,13 +17,16 @@ from tasks.checkpoints.checkpointer import Outputs
 from tasks.checkpoints.manifest import package_versions
 from tasks.checkpoints.payloads import Payload, encode_json
 from tasks.checkpoints.records import RoundLock
+from tasks.checkpoints.refs import Ref
 from tasks.publishing.assemble import report_tables
+from tasks.publishing.quality_data import quality_page_data
+from tasks.publishing.quality_page import render_quality_page
 from tasks.publishing.report import render_report
 from tasks.publishing.report_data import ReportData
 from tasks.publishing.screen import screen_table
 
 
-def publish_waiting(this: Round, intake: Intake) -> RoundResult:
+def publish_waiting(this: Round, intake: Intake, standing: Ref) -> RoundResult:
     """Record that too few plates have passed, with the list of plates to repeat."""
     passed, planned = intake.book.passed_share(this.number)
     share = this.config.quality.min_passed
@@ -35,7 +38,9 @@ def publish_waiting(this: Round, intake: Intake) -> RoundResult:
     run = this.ledger.claim_run(_lock(this))
     if run.summary is None:
         run = this.ledger.finish_run(
-            run, _plate_files(intake), {"round": this.number, "run": run.number, "status": "waiting"}
+            run,
+            _plate_files(this, intake, {}, standing),
+            {"round": this.number, "run": run.number, "status": "waiting"},
         )
     _show(this, intake, f"**Round {this.number} {message}**")
     return _result(this, intake, run, "waiting", message)
@@ -62,7 +67,8 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
     """The screen first, then the files of the run, `run.json` last."""
     screen = this.cp.load(found.screen["screen"])
     folder = this.ledger.publish_screen(run, Payload("anndata", screen), table_text(screen_table(screen)))
-    files = _plate_files(intake) | {"decision.json": encode_json(dict(decision)).decode()}
+    files = _plate_files(this, intake, found.aligned, found.standing)
+    files |= {"decision.json": encode_json(dict(decision)).decode()}
     batch, platemap = (
         (None, None) if found.batch is None else (this.cp.load(found.batch[n]) for n in ("batch", "platemap"))
     )
@@ -70,6 +76,7 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
         texts = design_files(batch, platemap, this.config.plates)
         files |= {f"proposal/{name}": text for name, text in texts.items()}
     links = {name: name for name in sorted(files)}
+    links |= {"quality page": links.pop("quality.html")}
     links |= {f"hybrid screen ({name})": f"../../../../{folder}/{name}" for name in ("screen.csv", "screen.zarr")}
     files["report.html"] = render_report(
         ReportData(
@@ -130,13 +137,18 @@ def _lock(this: Round) -> RoundLock:
     return RoundLock(campaign=this.config.campaign.name, round=this.number, nodes=nodes, versions=package_versions())
 
 
-def _plate_files(intake: Intake) -> dict[str, str]:
+def _plate_files(this: Round, intake: Intake, aligned: Mapping[str, Outputs], standing: Ref) -> dict[str, str]:
     rejections = pd.DataFrame(intake.rejections, columns=["file", "plate", "line", "reason"]).astype({"line": "Int64"})
     return {
         "plates.csv": table_text(intake.book.table()),
         "repeats.csv": table_text(intake.book.repeats()),
         "rejected.csv": table_text(rejections),
         "quality.json": encode_json(list(intake.qualities)).decode(),
+        "quality.html": render_quality_page(
+            quality_page_data(
+                this.cp, this.config, this.number, intake.book, intake.qualities, intake.wells, aligned, standing
+            )
+        ),
     }
 
 

@@ -3,6 +3,7 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.alignment import align
 from flows.campaign import checked_config
 from flows.ingestion import take_in
 from flows.parts import Findings, Intake, Model, Round
@@ -19,7 +20,7 @@ from tasks.ensembles.task import Reference, chunk_bounds, fit_ensemble, forward_
 from tasks.errors import UserError
 from tasks.operators.task import error_operator
 from tasks.publishing.task import make_screen
-from tasks.readouts.task import align_run, make_labels
+from tasks.readouts.task import make_labels
 from tasks.stopping.task import decide_round
 
 
@@ -41,10 +42,11 @@ def run_round(config_path: str, round_index: int | None = None, plan: bool = Fal
         plan: Only tell what would be computed, and why; nothing is written.
     """
     this, intake = prepare(config_path, round_index, plan)
-    if not intake.enough:
-        return publish_waiting(this, intake)
     standing = stand(this)
-    labels = label(this, intake, standing)
+    if not intake.enough:
+        return publish_waiting(this, intake, standing)
+    aligned = align(this, intake, standing)
+    labels = make_labels.submit(this.cp, "labels", aligned, standing, this.config.readout).result()
     model = fit(this, "", labels["training"], this.number)
     reference = look_back(this)
     forward = residuals(this, reference, labels, standing)
@@ -56,7 +58,7 @@ def run_round(config_path: str, round_index: int | None = None, plan: bool = Fal
     screen = make_screen.submit(
         this.cp, this.config, this.number, this.library, model.chunks, omega, labels, standing, decided["decision"]
     ).result()
-    findings = Findings(model, labels, standing, omega, decided, evidence, batch, screen, forward)
+    findings = Findings(model, aligned, labels, standing, omega, decided, evidence, batch, screen, forward)
     return publish_round(this, intake, findings)
 
 
@@ -84,17 +86,6 @@ def prepare(config_path: str, round_index: int | None, plan: bool) -> tuple[Roun
     cp = Checkpointer(CheckpointStore(ledger.storage), before, flow_run=flow_run.get_id(), plan=plan)
     intake = take_in(cp, ledger, config, designs, round_index)
     return Round(config, ledger, cp, library, designs[: intake.round_index + 1], intake.round_index), intake
-
-
-def label(this: Round, intake: Intake, standing: Ref) -> Outputs:
-    """Align every run on its controls, and average the wells of each perturbation."""
-    config = this.config
-    aligned = {
-        run: align_run.submit(this.cp, run, wells, config.alignment, config.plates)
-        for run, wells in intake.runs.items()
-    }
-    runs = {run: future.result() for run, future in aligned.items()}
-    return make_labels.submit(this.cp, "labels", runs, standing, config.readout).result()
 
 
 def fit(this: Round, prefix: str, labels: Ref, round_index: int) -> Model:

@@ -200,8 +200,8 @@ class QualitySection(Section):
         default=None,
         gt=0,
         lt=1,
-        description="Smallest gap between poscon and negcon, as share of the median gap of the run: below it the positive "
-        "control failed. Works with one control of each kind a plate; 0.5 is a sound choice for two-point.",
+        description="Smallest gap between poscon and negcon, as share of the median gap of the run: below it the "
+        "positive control failed. Works with one control of each kind a plate; 0.5 is a sound choice for two-point.",
     )
     interval: Probability = Field(default=0.95, description="Level of the bootstrap interval of Z′ and SSMD.")
     max_missing: Share = Field(default=0.05, description="Largest share of used wells without a value.")
@@ -233,9 +233,9 @@ class AlignmentSection(Section):
     )
     min_controls: int = Field(default=2, ge=1, description="Fewer wells than this of a needed control is an error.")
     scale: Literal["plate", "common"] = Field(
-        default="plate",
-        description="Several features: each plate's own scale, or one common to all runs, that of the first. common suits "
-        "readouts whose gain does not change; it keeps noise of the scales out.",
+        default="common",
+        description="Several features alone: one scale for all runs, that of the first, or each plate's own. common "
+        "keeps the noise of the scales out and suits readouts whose gain does not change.",
     )
     regularisation: float | None = Field(
         default=None,
@@ -337,6 +337,10 @@ class ComputeSection(Section):
     )
 
 
+#: Alignments that know several features a well.
+PROFILE_METHODS = frozenset({"negcon", "tvn", "coral"})
+
+
 class CampaignConfig(Section):
     """The whole configuration of a campaign."""
 
@@ -354,6 +358,21 @@ class CampaignConfig(Section):
     approval: Literal["off", "required"] = Field(
         default="off", description="required: a proposed batch waits for `hybridscreen release`."
     )
+
+    @model_validator(mode="after")
+    def _profiles_have_their_own_alignment(self) -> Self:
+        several, method = self.readout.output is not None, self.alignment.method
+        if several and method not in PROFILE_METHODS:
+            raise ValueError(
+                f"alignment.method {method} aligns one number a well; several features: negcon, tvn, coral"
+            )
+        if not several and method in PROFILE_METHODS - {"negcon"}:
+            raise ValueError(f"alignment.method {method} needs several features (readout.features, readout.output)")
+        if several and self.alignment.anchors:
+            raise ValueError("alignment.anchors tie plates by one number a well; leave them out with several features")
+        if not several and self.alignment.regularisation is not None:
+            raise ValueError("alignment.regularisation is for several features (readout.features, readout.output)")
+        return self
 
     @model_validator(mode="after")
     def _two_point_has_its_points(self) -> Self:

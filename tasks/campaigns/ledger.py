@@ -22,6 +22,7 @@ from tasks.checkpoints.store import CheckpointStore, DamagedCheckpoint, describe
 from tasks.errors import UserError
 
 _LIBRARY_MANIFEST = "library/manifest.json"
+_AT_A_TIME = 16
 # Tolerance, threshold, rule and risk too: a second yardstick for the same audit would be a look that spends nothing.
 _FIXED = {
     "campaign": ("name", "seed"),
@@ -183,8 +184,12 @@ class Ledger:
 
     def uploads(self) -> list[Upload]:
         """Files of the inbox with their digests. The inbox is never written, moved or deleted."""
-        contents = self.storage.read_many(self.storage.list("inbox"))
-        return [Upload(path, sha256(data)) for path, data in sorted(contents.items())]
+        paths = sorted(self.storage.list("inbox"))
+        found: list[Upload] = []
+        for first in range(0, len(paths), _AT_A_TIME):  # an inbox may hold more than fits into memory
+            contents = self.storage.read_many(paths[first : first + _AT_A_TIME])
+            found += [Upload(path, sha256(data)) for path, data in sorted(contents.items())]
+        return found
 
     # Runs and screens
 

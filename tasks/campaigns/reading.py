@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tasks.campaigns.config import CampaignConfig
 from tasks.errors import UserError
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -31,16 +33,39 @@ def read_config(path: str | Path) -> CampaignConfig:
         UserError: If the file is missing, is not YAML, or does not fit the model.
     """
     path = Path(path)
+    return _absolute(parse_config(read_text(path), str(path)), path.resolve().parent)
+
+
+def read_text(path: Path) -> str:
+    """Text of a configuration.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UserError("the configuration cannot be read", where=str(path), got=reason.lower()) from error
-    return _absolute(parse_config(text, str(path)), path.resolve().parent)
 
 
 def parse_config(text: str, where: str) -> CampaignConfig:
-    """Check the text of a configuration.
+    """Check the text of a campaign's configuration.
+
+    Raises:
+        UserError: If it is not YAML or does not fit the model.
+    """
+    return parse_model(text, where, CampaignConfig, "a campaign")
+
+
+def parse_model(text: str, where: str, model: type[M], what: str) -> M:
+    """Check the text of a configuration against a model.
+
+    Args:
+        text: YAML.
+        where: Name of the file, for messages.
+        model: What it must fit.
+        what: What the model describes, as `a campaign`.
 
     Raises:
         UserError: If it is not YAML or does not fit the model.
@@ -50,9 +75,9 @@ def parse_config(text: str, where: str) -> CampaignConfig:
     except (yaml.YAMLError, RecursionError) as error:
         raise UserError("not valid YAML", where=where, got=_yaml_problem(error)) from error
     if not isinstance(content, dict):
-        raise UserError("not a campaign", where=where, got=type(content).__name__, expected="sections with keys")
+        raise UserError(f"not {what}", where=where, got=type(content).__name__, expected="sections with keys")
     try:
-        return CampaignConfig.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         raise explain(error, where) from error
 

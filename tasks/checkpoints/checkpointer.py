@@ -126,6 +126,28 @@ class Checkpointer:
         """Record of a node in the runs before this one, None if it was in none."""
         return self._before.get(node)
 
+    def nodes_before(self, prefix: str) -> list[NodeRecord]:
+        """Records of the runs before this one whose node begins with `prefix`, by node."""
+        return [record for name, record in sorted(self._before.items()) if name.startswith(prefix)]
+
+    def carry(self, record: NodeRecord, node: str) -> Outputs:
+        """Take a node over from the runs before this one as it was, because what it was made from is gone.
+
+        Args:
+            record: Its record.
+            node: Its name in this run.
+
+        Raises:
+            DamagedCheckpoint: Its checkpoint is missing or damaged: nothing can compute it again.
+        """
+        if self.store.find(record.stage, record.key).manifest is None:
+            raise DamagedCheckpoint(
+                f"the checkpoint of {record.node} is missing or damaged, and what it was made from is gone. "
+                "Put the file back into the inbox as it was"
+            )
+        self._note(record.model_copy(update={"node": node}), "cached", "taken over from an earlier run", 0.0)
+        return Outputs(record.outputs, True, "taken over from an earlier run")
+
     def advanced(self, node: str, done: int, total: int) -> None:
         """Tell whoever listens how far a long node is."""
         self._listener.advanced(node, done, total)

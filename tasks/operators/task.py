@@ -16,7 +16,8 @@ from tasks.ensembles.task import Reference, chunk_inputs, load_prediction
 from tasks.operators.cobias import Cobias, cobias_factor, quadratic_delta
 from tasks.operators.eigenmodes import Eigenmodes, eigenmodes
 from tasks.operators.factors import Factor, hstack, member_factor
-from tasks.readouts.noise import NoiseModel, sigma_y
+from tasks.readouts.noise import NoiseModel
+from tasks.readouts.sigma_y import sigma_y
 
 OMEGA = Stage("omega", 1)
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -21,6 +16,7 @@ from tasks.publishing.cards.plate_pictures import rim_size
 from tasks.publishing.cards.quality import quality_card
 from tasks.publishing.cards.verdict import verdict
 from tasks.publishing.report_data import ReportData
+from tasks.publishing.templating import as_json, environment
 
 
 def render_report(data: ReportData) -> str:
@@ -40,15 +36,15 @@ def render_report(data: ReportData) -> str:
     plots = {f.key: f.spec | {"height": f.height} for s in sections for card in s.cards for f in card.figures}
     plates = {plate.key: plate.payload for s in sections for card in s.cards for plate in card.plates}
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             data=data,
             verdict=verdict(data),
             sections=sections,
             plotly=_script_text(get_plotlyjs()),
-            plots=_json(plots),
-            plates=_json(plates),
+            plots=as_json(plots),
+            plates=as_json(plates),
             rim_size=rim_size,
         )
     )
@@ -64,26 +60,6 @@ def _sections(data: ReportData) -> tuple[Section, ...]:
         Section("computation", "Computation", (recomputed_card(data), losses_card(data))),
         Section("files", "Files and words", (downloads_card(data), glossary_card())),
     )
-
-
-@cache
-def _environment() -> Environment:
-    """Templates of this room; everything is escaped, and a name that is missing is an error."""
-    return Environment(
-        loader=PackageLoader("tasks.publishing", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _json(value: Any) -> Markup:
-    """JSON that can stand inside a script element: no character of it can end the element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 - every character that means something to HTML was replaced above
 
 
 def _script_text(source: str) -> Markup:

@@ -14,7 +14,8 @@ from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
 from tasks.ensembles.task import chunk_inputs, load_prediction
 from tasks.publishing.screen import build_screen
-from tasks.readouts.noise import NoiseModel, sigma_y
+from tasks.readouts.noise import NoiseModel
+from tasks.readouts.sigma_y import sigma_y
 
 SCREEN = Stage("screen", 1)
 
@@ -39,7 +40,7 @@ def make_screen(
         noise = NoiseModel.model_validate(cp.load(labels["noise"]))
         mean = load_prediction(cp, chunks).mean
         epistemic, bias = np.sqrt(cp.load(omega["variance"])).T
-        well_sd = np.sqrt(mean * (1 - mean) if readout.kind == "binary" else np.full(len(mean), noise.well_variance))
+        well_sd = np.sqrt(mean * (1 - mean) if readout.kind == "binary" else noise.well_variance(mean) + noise.reagent)
         predictions = pd.DataFrame(
             {"mean": mean, "epistemic_sd": epistemic, "bias_sd": bias, "aleatoric_sd": well_sd}, index=obs.index
         )

@@ -1,34 +1,60 @@
 """Nodes of the readouts room: uploads → plates → quality → alignment → labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 import pandas as pd
 
-from tasks.campaigns.config import AlignmentSection, PlatesSection, QualitySection, ReadoutColumns, ReadoutSection
+from tasks.campaigns.config import AlignmentSection, PlatesSection, QualitySection, ReadoutSection
 from tasks.campaigns.designs import read_table
+from tasks.campaigns.membership import HIDDEN_ARMS
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
-from tasks.checkpoints.keys import Stage, sha256
+from tasks.checkpoints.keys import Stage, digest, sha256
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.storage import StorageError
 from tasks.checkpoints.task import node_task
-from tasks.readouts.alignment import AlignmentFit, apply_alignment, fit_alignment
-from tasks.readouts.ingest import WELL_COLUMNS, PlateReadout, RejectedInput, match_platemap, read_plate_file
-from tasks.readouts.noise import estimate_noise
-from tasks.readouts.quality import assess_plate
+from tasks.readouts.alignment import SAMPLE_BASED, AlignmentFit, apply_alignment, fit_alignment
+from tasks.readouts.alignment.profiles import ProfileFit, apply_profiles, fit_profiles
+from tasks.readouts.cohorts import Cohort
+from tasks.readouts.ingest import (
+    WELL_COLUMNS,
+    PlateHead,
+    PlateReadout,
+    RejectedInput,
+    Rejection,
+    feature_columns,
+    match_platemap,
+    read_plate_file,
+)
+from tasks.readouts.layouts import exclude
+from tasks.readouts.noise_estimate import estimate_noise
+from tasks.readouts.quality import (
+    ACROSS_PLATES,
+    PlateQuality,
+    assess_plate,
+    judge_directions,
+    judge_gaps,
+    judge_replicates,
+)
 from tasks.readouts.replicates import aggregate
+from tasks.readouts.two_way import plate_keys
 
-PARSE = Stage("parse", 1, cheap=True)
-PLATE = Stage("plate", 1, cheap=True)
-ALIGN = Stage("align", 1, cheap=True)
-LABELS = Stage("labels", 1, cheap=True)
+PARSE = Stage("parse", 3, cheap=True)
+PLATE = Stage("plate", 3, cheap=True)
+TOGETHER = Stage("together", 1, cheap=True)
+ALIGN = Stage("align", 2, cheap=True)
+LABELS = Stage("labels", 2, cheap=True)
 
-_PARSED = ["barcode", "attempt", "run", "run_written", "well", "value", "line"]
+_HEAD = ["barcode", "attempt", "run", "run_written", "content"]
+_NO_PLAN = pd.DataFrame(columns=["barcode", "well", "row", "column", "role", "perturbation", "replicate", "slot"])
+_READ = {"format", "columns", "decimal", "last_line", "features", "output"}
 
 
 @node_task("parse upload", "parse {name}")
-def parse_upload(cp: Checkpointer, name: str, upload: Ref, columns: ReadoutColumns) -> Outputs:
-    """One uploaded file as it stands: its wells, or why it was refused."""
+def parse_upload(cp: Checkpointer, name: str, upload: Ref, readout: ReadoutSection, fmt: int) -> Outputs:
+    """One uploaded file: its plates and their numbers, or why it was refused."""
 
     def compute() -> dict[str, Payload]:
         data = cp.store.storage.read(upload.uri)
@@ -37,57 +63,118 @@ def parse_upload(cp: Checkpointer, name: str, upload: Ref, columns: ReadoutColum
                 f"{upload.uri} changed while it was read. Wait for the upload to end, then run the round again"
             )
         try:
-            plates = read_plate_file(data, name, columns)
+            plates, rejections = read_plate_file(data, name, readout, fmt), Payload("json", [])
         except RejectedInput as error:
-            return {"wells": _wells([], _PARSED), "rejections": _rejections(error)}
-        tables = [_as_table(plate) for plate in plates]
-        return {"wells": _wells(tables, _PARSED), "rejections": Payload("json", [])}
+            plates, rejections = [], _rejections(error)
+        wells = [plate.values.assign(barcode=plate.barcode, attempt=plate.attempt) for plate in plates]
+        table = pd.concat(wells, ignore_index=True) if wells else pd.DataFrame({"well": pd.Series(dtype="object")})
+        heads = [_head_row(plate.head) for plate in plates]
+        return {"wells": Payload("table", table), "plates": Payload("json", heads), "rejections": rejections}
 
-    # The name is a parameter because it names the run of a file without a run column.
-    params = {"columns": columns, "name": name}
-    return cp.run(
-        f"parse/{name}", PARSE, compute, outputs=("wells", "rejections"), params=params, inputs={"upload": upload}
-    )
+    # The name is a parameter because it may name the run and the plate.
+    params = {
+        "readout": readout.model_dump(mode="json", include=_READ),
+        "plates": {"format": fmt},
+        "name": name,
+    }
+    outputs = ("wells", "plates", "rejections")
+    return cp.run(f"parse/{name}", PARSE, compute, outputs=outputs, params=params, inputs={"upload": upload})
 
 
-def readouts_of(cp: Checkpointer, name: str, parsed: Ref) -> list[PlateReadout]:
-    """Plates of a parsed upload."""
+def _head_row(head: PlateHead) -> dict[str, Any]:
+    problems = [[problem.line, problem.reason] for problem in head.problems]
+    return {field: getattr(head, field) for field in _HEAD} | {"columns": list(head.columns), "problems": problems}
+
+
+def heads_of(cp: Checkpointer, name: str, parsed: Outputs) -> list[PlateHead]:
+    """Plates of a parsed upload, without their values."""
     return [
-        PlateReadout(
-            str(barcode),
-            int(attempt),
-            str(run),
-            name,
-            table[["well", "value", "line"]].reset_index(drop=True),
-            run_written=bool(written),
+        PlateHead(
+            source=name,
+            columns=tuple(head["columns"]),
+            problems=tuple(Rejection(name, head["barcode"], line, reason) for line, reason in head["problems"]),
+            **{field: head[field] for field in _HEAD},
         )
-        for (barcode, attempt, run, written), table in cp.load(parsed).groupby(_PARSED[:4], sort=True)
+        for head in cp.load(parsed["plates"])
     ]
 
 
-@node_task("judge plate", "plate {key}")
+def load_plate(cp: Checkpointer, head: PlateHead, parsed: Outputs) -> PlateReadout:
+    """One plate of a parsed upload, with its values; a plate of which no line could be read has no rows."""
+    columns = list(head.columns)
+    table = _parsed_plates(cp, parsed["wells"]).get((head.barcode, head.attempt))
+    values = pd.DataFrame(columns=columns) if table is None else table[columns].reset_index(drop=True)
+    return PlateReadout(head.barcode, head.attempt, head.run, head.source, values, head.run_written, head.problems)
+
+
+@lru_cache(maxsize=2)
+def _parsed_plates(cp: Checkpointer, wells: Ref) -> dict[tuple[str, int], pd.DataFrame]:
+    """Tables of a parsed upload by barcode and attempt. Plates of one file are judged one after the other."""
+    table = cp.load(wells)
+    return dict(iter(table.groupby(["barcode", "attempt"], sort=False))) if len(table) else {}
+
+
+@lru_cache(maxsize=4)
+def _plans(platemap: str) -> dict[str, pd.DataFrame]:
+    """Plate maps by barcode."""
+    return {str(barcode): plan for barcode, plan in read_table(platemap).groupby("barcode", sort=False)}
+
+
+@node_task("judge plate", "plate {head.key}")
 def judge_plate(
     cp: Checkpointer,
-    key: str,
-    readout: PlateReadout,
-    parsed: Ref,
+    head: PlateHead,
+    parsed: Outputs,
     platemap: Ref,
+    library: Ref | None,
+    features: Sequence[str] | None,
     plates: PlatesSection,
     quality: QualitySection,
+    readout: ReadoutSection,
     min_controls: int,
+    exclusions: pd.DataFrame,
 ) -> Outputs:
-    """One plate attempt against its plate map, and its quality; refused plates have no wells and no quality."""
+    """One plate attempt against its plate map, and its quality; refused plates have no wells and no quality.
+
+    `features` are those that every plate of the campaign must have (`reference_features`). Wells of the plate's
+    `exclusions` have no value.
+    """
+    exclusions = exclusions[exclusions["attempt"].isin([0, head.attempt])]
+    reagents = {
+        role: control.reagent
+        for role, control in (("negcon", plates.negcon), ("poscon", plates.poscon))
+        if control is not None and control.reagent
+    }
+
+    def ids() -> frozenset[str]:
+        return frozenset(() if library is None else cp.load(library).obs_names)
 
     def compute() -> dict[str, Payload]:
+        plan = _plans(cp.load(platemap)).get(head.barcode, _NO_PLAN)
         try:
-            wells = match_platemap(readout, read_table(cp.load(platemap)), plates.format)
+            wells = match_platemap(
+                load_plate(cp, head, parsed),
+                plan,
+                readout,
+                features=features,
+                reagents=reagents,
+                library=None if library is None else ids,
+            )
         except RejectedInput as error:
             return {
-                "wells": _wells([], WELL_COLUMNS),
+                "wells": Payload("table", pd.DataFrame({name: pd.Series(dtype="object") for name in WELL_COLUMNS})),
                 "quality": Payload("json", None),
                 "rejections": _rejections(error),
             }
-        verdict = assess_plate(wells, quality, min_controls=min_controls)
+        wells = exclude(wells, exclusions, ["value", *feature_columns(wells)])
+        verdict = assess_plate(
+            wells,
+            quality,
+            min_controls=min_controls,
+            fmt=plates.format,
+            transform=readout.transform,
+            exclude=_drawn_for_the_audit(plan),
+        )
         return {
             "wells": Payload("table", wells),
             "quality": Payload("json", verdict.model_dump(mode="json")),
@@ -95,49 +182,140 @@ def judge_plate(
         }
 
     params = {
-        "plate": key,
-        "format": plates.format,
-        "quality": quality.model_dump(mode="json", exclude={"min_passed", "poscon_reads"}),
+        "plate": head.key,
+        "content": head.content,
+        "run": head.run,
+        "plates": {"format": plates.format},
+        "readout": {"transform": readout.transform, "output": readout.output},
+        "quality": quality.model_dump(mode="json", exclude=set(ACROSS_PLATES)),
         "min_controls": min_controls,
+        "reagents": reagents,
+        "features": None if features is None else digest(sorted(features)),
+        "exclusions": exclusions[["well", "reason"]].sort_values("well").to_numpy().tolist(),
     }
     return cp.run(
-        f"plate/{key}",
+        f"plate/{head.key}",
         PLATE,
         compute,
         outputs=("wells", "quality", "rejections"),
         params=params,
-        inputs={"wells": parsed, "platemap": platemap},
+        inputs={"wells": parsed["wells"], "plates": parsed["plates"], "platemap": platemap},
     )
 
 
-@node_task("align run", "align {run}")
-def align_run(
-    cp: Checkpointer, run: str, wells: Mapping[str, Ref], alignment: AlignmentSection, plates: PlatesSection
+@node_task("judge plates together")
+def judge_together(
+    cp: Checkpointer, plates: Mapping[str, Outputs], platemaps: Mapping[int, Ref], quality: QualitySection
 ) -> Outputs:
-    """The passed plates of one run on one scale, fitted on control wells only."""
+    """What only all plates together tell: turned controls, failed positive controls, replicates that disagree.
+
+    Args:
+        cp: Runs the node.
+        plates: Judged plates by key; none that was refused.
+        platemaps: Released plate maps by round.
+        quality: Thresholds.
+    """
+    needed = ["barcode", "attempt", "role", "perturbation", "value"]
 
     def compute() -> dict[str, Payload]:
-        table = pd.concat([cp.load(wells[key]) for key in sorted(wells)], ignore_index=True)
-        fit = fit_alignment(table, alignment, plates)
+        audit = frozenset().union(*(_drawn_for_the_audit(read_table(cp.load(ref))) for ref in platemaps.values()))
+        said = [PlateQuality.model_validate(cp.load(plates[key]["quality"])) for key in sorted(plates)]
+        wells = [cp.load(plates[key]["wells"])[needed] for key in sorted(plates)]
+        said = judge_gaps(judge_directions(said, quality.poscon_reads), quality.min_gap_share)
+        if wells:
+            together = pd.concat(wells, ignore_index=True)
+            said = judge_replicates(said, together, quality.min_replicate_correlation, exclude=audit)
+        return {"qualities": Payload("json", [verdict.model_dump(mode="json") for verdict in said])}
+
+    params = {"quality": quality.model_dump(mode="json", include=set(ACROSS_PLATES) - {"min_passed"})}
+    inputs = {f"{what} {key}": plates[key][what] for key in sorted(plates) for what in ("quality", "wells")}
+    inputs |= {f"platemap {number}": ref for number, ref in platemaps.items()}
+    return cp.run("plates together", TOGETHER, compute, outputs=("qualities",), params=params, inputs=inputs)
+
+
+def _drawn_for_the_audit(platemap: pd.DataFrame) -> frozenset[str]:
+    """Perturbations drawn at random: as long as they are hidden, their readouts must not steer what is repeated."""
+    return frozenset(platemap.loc[platemap["slot"].isin(HIDDEN_ARMS), "perturbation"])
+
+
+@node_task("align run", "{node}")
+def align_run(
+    cp: Checkpointer,
+    node: str,
+    cohort: Cohort,
+    standing: Ref,
+    alignment: AlignmentSection,
+    plates: PlatesSection,
+    output: str | None,
+) -> Outputs:
+    """Plates of one run that arrived together on one scale.
+
+    `aligned` is the table of wells with the aligned value; of profiles `profiles` holds all aligned features, row by
+    row the same wells. Hidden audit members are kept from whatever looks at samples.
+    """
+    looks_at_samples = bool(alignment.anchors) or alignment.method in SAMPLE_BASED
+
+    def compute() -> dict[str, Payload]:
+        table = pd.concat([cp.load(cohort.wells[key]) for key in sorted(cohort.wells)], ignore_index=True)
+        if output is not None:
+            return _align_profiles(cp, cohort, table, alignment, plates, output)
+        known = None if cohort.known is None else AlignmentFit.model_validate(cp.load(cohort.known["fit"]))
+        hidden: frozenset[str] = frozenset()
+        if looks_at_samples:
+            members = cp.load(standing)
+            hidden = frozenset(members.loc[members["hidden"], "perturbation"])
+            table = table.assign(round=table["barcode"].map(cohort.rounds))
+        fit = fit_alignment(table, alignment, plates, known=known, exclude=hidden)
+        aligned = apply_alignment(table.drop(columns="round", errors="ignore"), fit)
+        own = tuple(plate for plate in fit.plates if plate.key in cohort.new)
         return {
-            "fit": Payload("json", fit.model_dump(mode="json")),
-            "aligned": Payload("table", apply_alignment(table, fit)),
+            "fit": Payload("json", fit.model_copy(update={"plates": own}).model_dump(mode="json")),
+            "aligned": Payload("table", aligned[plate_keys(aligned).isin(cohort.new)].reset_index(drop=True)),
         }
 
     nominal = {
         role: None if control is None else control.nominal
         for role, control in (("negcon", plates.negcon), ("poscon", plates.poscon))
     }
-    params = {"alignment": alignment, "nominal": nominal}
-    inputs = {f"plate {key}": ref for key, ref in wells.items()}
-    return cp.run(f"align/{run}", ALIGN, compute, outputs=("fit", "aligned"), params=params, inputs=inputs)
+    params: dict[str, Any] = {"alignment": alignment, "nominal": nominal, "output": output, "new": sorted(cohort.new)}
+    inputs = {f"plate {key}": ref for key, ref in cohort.wells.items()}
+    inputs |= {f"known {name}": ref for name, ref in (cohort.known.items() if cohort.known else ())}
+    if looks_at_samples:
+        inputs["membership"], params["rounds"] = standing, dict(cohort.rounds)
+    outputs = ("fit", "aligned") if output is None else ("fit", "aligned", "profiles", "arrays", "meta")
+    return cp.run(node, ALIGN, compute, outputs=outputs, params=params, inputs=inputs)
+
+
+def _align_profiles(
+    cp: Checkpointer,
+    cohort: Cohort,
+    table: pd.DataFrame,
+    alignment: AlignmentSection,
+    plates: PlatesSection,
+    output: str,
+) -> dict[str, Payload]:
+    known = None
+    if cohort.known is not None:
+        known = ProfileFit.from_tensors(cp.load(cohort.known["arrays"]), cp.load(cohort.known["meta"]))
+    fit = fit_profiles(table, alignment, plates, output, known)
+    aligned = apply_profiles(table, fit)
+    aligned = aligned[plate_keys(aligned).isin(cohort.new)].reset_index(drop=True)
+    outcome = fit.as_alignment_fit()
+    own = tuple(plate for plate in outcome.plates if plate.key in cohort.new)
+    return {
+        "fit": Payload("json", outcome.model_copy(update={"plates": own}).model_dump(mode="json")),
+        "aligned": Payload("table", aligned[[*WELL_COLUMNS, "aligned"]]),
+        "profiles": Payload("table", aligned[feature_columns(aligned)]),
+        "arrays": Payload("tensors", fit.to_tensors()),
+        "meta": Payload("json", fit.meta),
+    }
 
 
 @node_task("labels")
 def make_labels(
     cp: Checkpointer, node: str, runs: Mapping[str, Outputs], membership: Ref, readout: ReadoutSection
 ) -> Outputs:
-    """Labels for training and, apart from them, labels of the hidden audit members.
+    """Labels for training and, apart from them, labels of the hidden audit members; each with the means of every level.
 
     Nothing that is estimated here looks at a hidden member: the noise comes from controls and training wells alone.
     """
@@ -148,33 +326,24 @@ def make_labels(
         standing = cp.load(membership)
         hidden = aligned["perturbation"].isin(standing.loc[standing["hidden"], "perturbation"])
         noise = estimate_noise(aligned[~hidden], fits)
-        training, incidence = aggregate(aligned[~hidden], noise, readout)
-        audit, audit_incidence = aggregate(aligned[hidden], noise, readout)
+        training = aggregate(aligned[~hidden], noise, readout)
+        audit = aggregate(aligned[hidden], noise, readout)
         return {
-            "training": Payload("table", training),
-            "incidence": Payload("table", incidence),
+            "training": Payload("table", training.table),
+            "incidence": Payload("table", training.incidence),
+            "levels": Payload("table", training.levels),
             "noise": Payload("json", noise.model_dump(mode="json")),
-            "audit": Payload("table", audit),
-            "audit_incidence": Payload("table", audit_incidence),
+            "audit": Payload("table", audit.table),
+            "audit_incidence": Payload("table", audit.incidence),
+            "audit_levels": Payload("table", audit.levels),
         }
 
     params = {"kind": readout.kind, "threshold": readout.threshold}
-    inputs = {f"run {run}": outputs["aligned"] for run, outputs in runs.items()}
-    inputs |= {f"fit {run}": outputs["fit"] for run, outputs in runs.items()} | {"membership": membership}
-    outputs = ("training", "incidence", "noise", "audit", "audit_incidence")
+    named = {node.removeprefix("align/"): outputs for node, outputs in runs.items()}
+    inputs = {f"run {run}": outputs["aligned"] for run, outputs in named.items()}
+    inputs |= {f"fit {run}": outputs["fit"] for run, outputs in named.items()} | {"membership": membership}
+    outputs = ("training", "incidence", "levels", "noise", "audit", "audit_incidence", "audit_levels")
     return cp.run(node, LABELS, compute, outputs=outputs, params=params, inputs=inputs)
-
-
-def _as_table(plate: PlateReadout) -> pd.DataFrame:
-    return plate.values.assign(
-        barcode=plate.barcode, attempt=plate.attempt, run=plate.run, run_written=plate.run_written
-    )[_PARSED]
-
-
-def _wells(tables: list[pd.DataFrame], columns: list[str]) -> Payload:
-    if not tables:
-        return Payload("table", pd.DataFrame({name: pd.Series(dtype="object") for name in columns}))
-    return Payload("table", pd.concat(tables, ignore_index=True))
 
 
 def _rejections(error: RejectedInput) -> Payload:

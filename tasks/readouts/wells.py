@@ -43,8 +43,19 @@ def position_to_well(row: int, column: int, fmt: int) -> str:
             got=f"row {row}, column {column}",
             expected=f"rows 0-{rows - 1} and columns 0-{columns - 1} of a {fmt}-well plate",
         )
-    letters = chr(ord("A") + row) if row < 26 else "A" + chr(ord("A") + row - 26)
-    return f"{letters}{column + 1:02d}"
+    return f"{row_letters(row)}{column + 1:02d}"
+
+
+def row_letters(row: int) -> str:
+    """Name of a row, counted from 0: A to Z, then AA to AF."""
+    return chr(ord("A") + row) if row < 26 else "A" + chr(ord("A") + row - 26)
+
+
+@lru_cache(maxsize=3)
+def plate_wells(fmt: int) -> tuple[str, ...]:
+    """All wells of a plate format, row by row."""
+    rows, columns = plate_shape(fmt)
+    return tuple(position_to_well(row, column, fmt) for row in range(rows) for column in range(columns))
 
 
 @lru_cache(maxsize=16384)
@@ -68,6 +79,7 @@ def well_to_position(well: str, fmt: int) -> tuple[int, int]:
     return row, column
 
 
+@lru_cache(maxsize=16384)
 def normalise_well(text: str, fmt: int) -> str:
     """The one spelling of a well that is used inside: A1, a1, A01 and A001 become A01.
 

@@ -26,7 +26,7 @@ def test_a_repeated_plate_recomputes_what_depends_on_it_and_says_why(two):
     assert two.round().repeats == ["pilot-R01-P02"]
     assert two.answer(1) == ("inbox/pilot-R01-P02.attempt2.csv",)
     again = two.round()
-    plate = {"parse/pilot-R01-P02.attempt2.csv", "plate/pilot-R01-P02.2", "align/R01-repeat1"}
+    plate = {"parse/pilot-R01-P02.attempt2.csv", "plate/pilot-R01-P02.2", "align/R01-repeat1", "plates together"}
     after = {"labels", "fit", "forward", "forward/audit", "omega", "decide", "propose", "screen"}
     assert computed(again) == plate | after | {f"predict/0000{i}" for i in range(3)}
     reasons = {event.node: event.reason for event in again.computed}
@@ -161,7 +161,7 @@ def second_content(pilot):
     good = next(path for path in sorted(inbox.iterdir()) if "R01-P01" in path.name)
     lines = good.read_text().splitlines()
     lines[5] = lines[5].rsplit(",", 1)[0] + ",1.0"
-    (inbox / "second thoughts.csv").write_text("\n".join(lines))
+    (inbox / "second thoughts.csv").write_text("\n".join(lines) + "\n")
     return "second thoughts.csv", good.name
 
 
@@ -172,6 +172,35 @@ def test_a_changed_file_for_a_plate_that_was_taken_in_is_refused_alone(two):
         (name, True)
     ]
     assert (result.status, result.plates_passed) == ("unchanged", 1)
+
+
+def test_a_file_that_was_replaced_after_it_was_taken_in_is_told(two):
+    name, first = second_content(two)
+    inbox = two.folder / "campaigns/pilot/inbox"
+    (inbox / name).replace(inbox / first)
+    result = two.round()
+    assert [(row["file"], "taken in with another content" in row["reason"]) for row in result.rejections] == [
+        (first, True)
+    ]
+    assert result.plates_passed == 1, "what was taken in stands"
+
+
+def test_what_was_taken_in_stands_after_its_file_has_left_the_inbox(two):
+    before = two.digests(1)
+    for path in sorted((two.folder / "campaigns/pilot/inbox").iterdir()):
+        path.unlink()
+    result = two.round(1)
+    assert (result.status, result.plates_passed, result.rejections) == ("unchanged", 1, [])
+    assert computed(result) == set()
+    assert two.digests(1) == before
+
+
+def test_a_file_may_be_renamed_after_it_was_taken_in(two):
+    inbox = two.folder / "campaigns/pilot/inbox"
+    good = next(path for path in sorted(inbox.iterdir()) if "R01-P01" in path.name)
+    good.rename(inbox / "renamed.csv")
+    result = two.round()
+    assert (result.rejections, result.plates_passed) == ([], 1)
 
 
 def test_two_first_contents_for_one_attempt_are_both_refused(make_pilot):
@@ -286,7 +315,7 @@ def test_a_refused_plate_is_on_the_list_of_repeats_and_a_correct_file_takes_its_
     good = path.read_text()
     lines = good.splitlines()
     lines[4] = lines[4].rsplit(",", 1)[0] + ",oops"
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines) + "\n")
     refused = pilot.round()
     assert refused.repeats == ["pilot-R00-P02"]
     assert refused.plates_passed == 2

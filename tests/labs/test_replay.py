@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.campaigns.config import AlignmentSection, QualitySection, ReadoutColumns
+from tasks.campaigns.config import AlignmentSection, QualitySection, ReadoutColumns, ReadoutSection
 from tasks.errors import UserError
 from tasks.labs.replay import LabConfig, ReplayLab, file_name
 from tasks.readouts.alignment import apply_alignment, fit_alignment
@@ -15,8 +15,9 @@ from tasks.readouts.quality import assess_plate
 def wells_of(lab, plate, attempt=1, run="R01", failed=False):
     """What the pipeline makes of the lab's file."""
     name, data = lab.plate_file(plate, attempt, run, failed=failed)
-    (readout,) = read_plate_file(data, name, lab.config.columns)
-    return match_platemap(readout, plate, 96)
+    section = ReadoutSection(tolerance=1.0, columns=lab.config.columns)
+    (readout,) = read_plate_file(data, name, section, 96)
+    return match_platemap(readout, plate, section)
 
 
 def with_changes(config, **changes):
@@ -160,7 +161,7 @@ def test_columns_have_the_configured_names(screen, quiet, make_plate):
     lab = ReplayLab(screen, with_changes(quiet, columns=names.model_dump()))
     _, data = lab.plate_file(make_plate("A", screen["perturbation"]), 2, "R01-repeat1")
     assert data.decode().splitlines()[:2] == ["Barcode,Try,Day,Well ID,OD", "A,2,R01-repeat1,A01,20000.000"]
-    (readout,) = read_plate_file(data, "f.csv", names)
+    (readout,) = read_plate_file(data, "f.csv", ReadoutSection(tolerance=1.0, columns=names), 96)
     assert (readout.barcode, readout.attempt, readout.run) == ("A", 2, "R01-repeat1")
 
 

@@ -1,11 +1,12 @@
 import pandas as pd
 import pytest
 
+from tasks.campaigns.config import ReadoutSection
 from tasks.campaigns.designs import table_text
 from tasks.errors import UserError
 from tasks.labs.replay import LabConfig, ReplayLab
 from tasks.labs.rounds import answer_all, answer_round
-from tasks.readouts.platefile import read_plate_file
+from tasks.readouts.ingest import read_plate_file
 
 
 def release(storage, round_index, plates):
@@ -19,7 +20,8 @@ def ask_for_repeat(storage, round_index, run, lines):
 
 
 def upload(storage, path, lab):
-    (readout,) = read_plate_file(storage.read(path), path, lab.config.columns)
+    section = ReadoutSection(tolerance=1.0, columns=lab.config.columns)
+    (readout,) = read_plate_file(storage.read(path), path, section, 96)
     return readout
 
 

@@ -180,6 +180,26 @@ def test_each_metric_shows_its_verdict_and_why(data: ReportData) -> None:
     assert "too few" in by_name["column effect"].hint
 
 
+def test_the_interval_stands_beside_its_metric_and_the_page_is_linked(data: ReportData) -> None:
+    quality = [dict(plate) for plate in data.quality]
+    for plate in quality:
+        plate["metrics"] = [
+            metric | ({"low": -1.9, "high": 0.25} if metric["name"] == "zprime" else {}) for metric in plate["metrics"]
+        ]
+        plate["metrics"].append(
+            dict(plate["metrics"][0]) | {"name": "replicate_agreement", "value": 0.8, "verdict": "INFO"}
+        )
+    card = quality_card(replace(data, quality=quality, links={"quality page": "quality.html"}))
+    row = next(row for row in card.tables[0].rows if row[0].text == "SOL-R03-P02")
+    by_name = dict(zip(card.tables[0].headers, row, strict=True))
+    assert by_name["Z′"].text == "−1.42 [−1.90, 0.25]"
+    assert by_name["replicates"].text == "0.80"
+    assert "In brackets: bootstrap interval." in card.note
+    assert [link.href for link in card.links] == ["quality.html"]
+    assert not quality_card(data).links
+    assert "In brackets" not in quality_card(data).note
+
+
 def test_plates_of_other_rounds_are_folded_away(data: ReportData) -> None:
     now, before = quality_card(data).tables
     assert all(row[0].text.startswith("SOL-R03") for row in now.rows)

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.campaigns.config import ControlWells, PlatesSection, ReadoutSection
 from tasks.readouts.ingest import WELL_COLUMNS
+from tasks.readouts.noise import NoiseModel
 from tasks.readouts.wells import position_to_well
 
 MakeWells = Callable[..., pd.DataFrame]
@@ -79,6 +80,51 @@ def make_wells() -> MakeWells:
 
 
 @pytest.fixture(scope="session")
+def make_profiles() -> MakeWells:
+    """Wells with d correlated features of very different size: value = centre_f + size_f·(offset_p + scale_p·noise)."""
+
+    def make(
+        seed: int = 0,
+        *,
+        d: int = 4,
+        n_plates: int = 3,
+        negcon: int = 24,
+        samples: int = 6,
+        spread: float = 3.0,
+        run: str = "R00",
+        first: int = 0,
+    ) -> pd.DataFrame:
+        of_features = np.random.default_rng(77)
+        centre, size = of_features.normal(0, 1e4, d), 10.0 ** of_features.uniform(-3, 3, d)
+        rng = np.random.default_rng(seed)
+        mix = np.eye(d) + 0.5 * rng.standard_normal((d, d))
+        tables = []
+        for p in range(first, first + n_plates):
+            noise = rng.standard_normal((negcon + samples, d)) @ mix
+            noise[negcon:] += 4.0 * rng.standard_normal((samples, d))
+            values = centre + size * (spread * rng.standard_normal(d) + np.exp(0.3 * rng.standard_normal(d)) * noise)
+            rows, columns = np.divmod(np.arange(negcon + samples), 24)
+            table = pd.DataFrame(
+                {
+                    "barcode": f"P{p:02d}",
+                    "attempt": 1,
+                    "run": run,
+                    "well": [position_to_well(int(r), int(c), 384) for r, c in zip(rows, columns, strict=True)],
+                    "row": rows,
+                    "column": columns,
+                    "role": ["negcon"] * negcon + ["sample"] * samples,
+                    "perturbation": [""] * negcon + [f"X{p}-{i}" for i in range(samples)],
+                    "replicate": [0] * negcon + [1] * samples,
+                    "value": values[:, 0],
+                }
+            )[WELL_COLUMNS]
+            tables.append(table.join(pd.DataFrame(values, columns=[f"f{j}" for j in range(d)])))
+        return pd.concat(tables, ignore_index=True)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def plates() -> PlatesSection:
     """A layout with nominal values 0 and 10."""
     return PlatesSection(
@@ -94,3 +140,39 @@ def continuous() -> ReadoutSection:
 @pytest.fixture(scope="session")
 def binary() -> ReadoutSection:
     return ReadoutSection(kind="binary", threshold=2.0)
+
+
+@pytest.fixture(scope="session")
+def make_noise() -> Callable[..., NoiseModel]:
+    """A noise model: constant well noise, plates that are all equal, each in the run R0 unless said."""
+
+    def make(
+        keys: list[str],
+        *,
+        well: float = 2.0,
+        offset: float | list[float] = 0.3,
+        scale: float | list[float] = 0.0,
+        runs: list[str] | None = None,
+        run_variances: dict[str, float] | None = None,
+        reagent: float = 0.0,
+        anchor: float = 0.0,
+        knots: tuple[float, ...] = (0.0,),
+        variances: tuple[float, ...] | None = None,
+    ) -> NoiseModel:
+        of = dict(zip(keys, runs or ["R0"] * len(keys), strict=True))
+        return NoiseModel(
+            average=well,
+            source="negcon",
+            n=9,
+            floor=0.1,
+            knots=knots,
+            variances=variances or (well,),
+            plates=dict(zip(keys, np.broadcast_to(offset, len(keys)).tolist(), strict=True)),
+            scales=dict(zip(keys, np.broadcast_to(scale, len(keys)).tolist(), strict=True)),
+            runs=of,
+            run_variances=run_variances or dict.fromkeys(of.values(), 0.0),
+            reagent=reagent,
+            anchor=anchor,
+        )
+
+    return make

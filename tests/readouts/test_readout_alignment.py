@@ -232,14 +232,17 @@ def test_errors_name_the_plate_and_the_way_out(make_wells, plates):
         match=r"plate P0\d, attempt 1: positive and negative controls are equal or the other way.*as its next attempt",
     ):
         fit_alignment(swapped, _section("two-point"), plates)
-    with pytest.raises(UserError, match="cannot be told: no plate of the run has two"):
+    with pytest.raises(
+        UserError,
+        match=r"cannot be told: no plate of the run has two of a kind, and nothing ties.*set alignment.anchors",
+    ):
         fit_alignment(make_wells(negcon=1), _section(min_controls=1), plates)
 
 
 def test_mistakes_in_the_request_are_refused(make_wells, plates):
     wells = make_wells()
-    with pytest.raises(UserError, match="expected negcon or two-point"):
-        fit_alignment(wells, _section("b-score"), plates)
+    with pytest.raises(UserError, match="expected b-score or negcon or plate-median or two-point"):
+        fit_alignment(wells, _section("z-score"), plates)
     with pytest.raises(UserError, match="expected one run"):
         fit_alignment(wells.assign(run=["a", "b"] * (len(wells) // 2)), _section(), plates)
     no_nominal = PlatesSection(negcon=ControlWells(wells=("A01",), nominal=1.0))

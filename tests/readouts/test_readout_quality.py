@@ -105,7 +105,7 @@ def test_missing_share_counts_used_wells(make_wells):
     wells.loc[wells["role"] == "sample", "value"] = wells["value"].where(np.arange(len(wells)) >= 38)
     verdict = assess_plate(wells, QualitySection())
     assert _metric(verdict, "missing").value == pytest.approx(0.06)
-    assert verdict.reasons == ("missing: 0.06 is above 0.05",)
+    assert verdict.reasons == ("missing: 0.06 is above 0.05: B09, B10, B11, B12, B13, B14",)
 
 
 def test_too_few_controls_fail(make_wells):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.publishing.cards.parts import Card, Cell, Table, Tone
+from tasks.publishing.cards.parts import Card, Cell, Link, Table, Tone
 from tasks.publishing.cards.wording import (
     NOTHING,
     as_float,
@@ -23,6 +23,8 @@ VERDICTS: dict[str, tuple[Tone, str]] = {"PASS": ("pass", "✓"), "FAIL": ("fail
 STATES: dict[str, tuple[Tone, str]] = {
     "passed": ("pass", "✓"),
     "failed": ("fail", "✕"),
+    "refused": ("fail", "✕"),
+    "missing": ("warn", "!"),
     "waived": ("warn", "!"),
     "abandoned": ("muted", "✕"),
     "repeated": ("muted", "↻"),
@@ -30,20 +32,30 @@ STATES: dict[str, tuple[Tone, str]] = {
     "received": ("info", "…"),
 }
 
+#: Names of the metrics, the ones people know first.
 METRICS = {
     "zprime": "Z′",
     "ssmd": "SSMD",
     "negcon_cv": "negcon CV",
     "missing": "missing",
-    "dynamic_range": "range",
     "row_effect": "row effect",
     "column_effect": "column effect",
+    "edge_effect": "edge effect",
+    "replicate_agreement": "replicates",
+    "control_gap": "gap share",
+    "control_direction": "direction",
+    "dynamic_range": "range",
     "negcon_spread": "negcon sd",
+    "plate_spread": "plate sd",
+    "control_cost": "level error",
     "negcon_wells": "negcon wells",
     "poscon_wells": "poscon wells",
 }
 Entry = tuple[str, int, str, str]  # barcode, attempt, state, reason
-SHARES = ("negcon_cv", "missing", "row_effect", "column_effect")
+SHARES = ("negcon_cv", "missing", "row_effect", "column_effect", "control_gap")
+AROUND_ONE = ("zprime", "edge_effect", "replicate_agreement", "control_cost")
+#: Name of the link to the page with every plate.
+PAGE = "quality page"
 
 
 def quality_card(data: ReportData) -> Card:
@@ -69,7 +81,8 @@ def quality_card(data: ReportData) -> Card:
         )
         if entries
     )
-    return Card("quality", title, _finding(now), tables=tables, note=_note(data.quality), wide=True)
+    links = (Link("Every plate before and after alignment", data.links[PAGE]),) if PAGE in data.links else ()
+    return Card("quality", title, _finding(now), tables=tables, links=links, note=_note(data.quality), wide=True)
 
 
 def _attempt_key(quality: Mapping[str, Any]) -> tuple[str, int]:
@@ -92,38 +105,38 @@ def _finding(now: Sequence[Entry]) -> str:
 
 def _table(entries: Sequence[Entry], judged: Mapping[tuple[str, int], Mapping[str, Any]], folded: str) -> Table:
     """One row a plate attempt, one column a metric."""
-    names = _metric_names([judged[key] for code, attempt, _, _ in entries if (key := (code, attempt)) in judged])
+    names = metric_names([judged[key] for code, attempt, _, _ in entries if (key := (code, attempt)) in judged])
     rows = []
     for barcode, attempt, state, reason in entries:
         quality = judged.get((barcode, attempt), {})
         metrics = {str(metric["name"]): metric for metric in quality.get("metrics", ())}
         tone, mark = STATES.get(state, ("", ""))
-        why = reason or "; ".join(_in_words(str(text)) for text in quality.get("reasons", ()))
+        why = reason or "; ".join(reason_in_words(str(text)) for text in quality.get("reasons", ()))
         head = (
             Cell(shorten(barcode, 40), hint=barcode),
             Cell(str(attempt)),
             Cell(state, tone, mark),
             Cell(sentence(why)),
         )
-        rows.append((*head, *(_metric_cell(name, metrics.get(name)) for name in names)))
+        rows.append((*head, *(metric_cell(name, metrics.get(name)) for name in names)))
     headers = ("plate", "attempt", "state", "remark", *(METRICS.get(name, name) for name in names))
     return Table(headers, tuple(rows), numeric=(1, *range(4, 4 + len(names))), folded=folded)
 
 
-def _in_words(reason: str) -> str:
+def reason_in_words(reason: str) -> str:
     """The reason with the metric's name as the table shows it."""
     name, colon, rest = reason.partition(": ")
     return f"{METRICS.get(name, name)}{colon}{rest}" if colon else reason
 
 
-def _metric_names(qualities: Sequence[Mapping[str, Any]]) -> list[str]:
+def metric_names(qualities: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of all metrics: the ones people know first, then whatever else there is."""
     present = dict.fromkeys(str(metric["name"]) for quality in qualities for metric in quality["metrics"])
     return [name for name in METRICS if name in present] + [name for name in present if name not in METRICS]
 
 
-def _metric_cell(name: str, metric: Mapping[str, Any] | None) -> Cell:
-    """Value of a metric with its verdict; threshold, wells and reason in the hint."""
+def metric_cell(name: str, metric: Mapping[str, Any] | None) -> Cell:
+    """Value of a metric with its interval and verdict; threshold, wells and reason in the hint."""
     if metric is None:
         return Cell(NOTHING, "muted")
     tone, mark = VERDICTS.get(str(metric["verdict"]), ("", ""))
@@ -133,18 +146,33 @@ def _metric_cell(name: str, metric: Mapping[str, Any] | None) -> Cell:
         f"n = {metric['n']}",
         str(metric.get("reason") or ""),
     ]
-    return Cell(_shown(name, as_float(metric.get("value"))), tone, mark, "; ".join(part for part in parts if part))
+    text = shown(name, as_float(metric.get("value")))
+    low, high = as_float(metric.get("low")), as_float(metric.get("high"))
+    if low is not None and high is not None:
+        text += f" [{shown(name, low)}, {shown(name, high)}]"
+    return Cell(text, tone, mark, "; ".join(part for part in parts if part))
 
 
-def _shown(name: str, value: float | None) -> str:
-    """A share in percent, anything else with three digits."""
-    return percent(value) if name in SHARES else quantity(value)
+def shown(name: str, value: float | None) -> str:
+    """A share in percent, a figure around 1 with two decimals, anything else with three digits."""
+    if value is not None and name in AROUND_ONE:
+        return f"{value:.2f}".replace("-", "−")
+    return percent(value).replace("-", "−") if name in SHARES else quantity(value)
+
+
+def thresholds(qualities: Sequence[Mapping[str, Any]]) -> str:
+    """Thresholds in force, in words; empty when there are none."""
+    limits = {
+        str(metric["name"]): as_float(metric.get("threshold"))
+        for quality in qualities
+        for metric in quality["metrics"]
+        if metric["name"] != "control_direction"
+    }
+    told = [f"{METRICS.get(name, name)} {shown(name, limit)}" for name, limit in limits.items() if limit is not None]
+    return f"Thresholds: {', '.join(told)}. Other metrics inform only." if told else ""
 
 
 def _note(qualities: Sequence[Mapping[str, Any]]) -> str:
-    """Thresholds in force, in words."""
-    limits = {
-        str(metric["name"]): as_float(metric.get("threshold")) for quality in qualities for metric in quality["metrics"]
-    }
-    told = [f"{METRICS.get(name, name)} {_shown(name, limit)}" for name, limit in limits.items() if limit is not None]
-    return f"Thresholds: {', '.join(told)}. Other metrics inform only." if told else ""
+    """Thresholds, and what stands in brackets."""
+    bounded = any(as_float(metric.get("low")) is not None for quality in qualities for metric in quality["metrics"])
+    return " ".join([thresholds(qualities), "In brackets: bootstrap interval." if bounded else ""]).strip()

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tasks.campaigns.config import AlignmentSection
 from tasks.errors import UserError
-from tasks.readouts.alignment.model import PlateControls
-from tasks.readouts.alignment.shrinkage import shrink
+from tasks.readouts.alignment.model import ControlNoise, PlateControls
+from tasks.readouts.alignment.shrinkage import meet, shrink
 from tasks.readouts.robust import control_moments, mad_sd, pairwise_variance
 
 Array = npt.NDArray[np.float64]
@@ -22,16 +23,19 @@ class Levels:
     """One kind of control on each of P plates.
 
     Attributes:
-        median: Median of the wells, (P,) [instrument unit].
-        median_variance: Its error variance, (P,) [instrument unit²]; the noise in it is pooled over the run.
-        log_sd: log of a well's sd from the MAD, corrected for small n, (P,); 0 where there is a single well.
-        log_sd_variance: Its error variance, (P,); inf where there is a single well.
+        median: Median of the wells, (P,) [instrument unit]; 0 where the plate has too few.
+        median_variance: Its error variance, (P,) [instrument unit²]; the noise in it is pooled over the run. inf where
+            the plate has too few; in multiples of the noise's variance where that is unknown.
+        log_sd: log of a well's sd from the MAD, corrected for small n, (P,); 0 where the plate cannot tell.
+        log_sd_variance: Its error variance, (P,); inf where the plate cannot tell.
+        noise: Noise of a well over the run.
     """
 
     median: Array
     median_variance: Array
     log_sd: Array
     log_sd_variance: Array
+    noise: ControlNoise
 
 
 def gather_controls(wells: pd.DataFrame) -> list[PlateControls]:
@@ -53,57 +57,89 @@ def gather_controls(wells: pd.DataFrame) -> list[PlateControls]:
     ]
 
 
-def control_levels(plates: Sequence[PlateControls], role: str, min_controls: int) -> Levels:
+def control_levels(
+    plates: Sequence[PlateControls], role: str, alignment: AlignmentSection, known: ControlNoise | None
+) -> Levels:
     """Median and spread of one kind of control on every plate.
 
     Args:
         plates: P plates of one run.
         role: negcon or poscon.
-        min_controls: Fewer wells with a value than this on any plate is an error.
+        alignment: Uses min_controls and on_too_few.
+        known: Noise that earlier plates of the run left behind; None: these plates tell it.
 
     Raises:
-        UserError: A plate has too few of these controls, or all but a few of its wells are equal (MAD = 0), or no plate
-            has two wells to tell the noise from.
+        UserError: A plate has too few of these controls or no spread among them (MAD = 0) and alignment.on_too_few is
+            error, or fewer than two plates have enough.
     """
     groups = [plate.negcon if role == "negcon" else plate.poscon for plate in plates]
-    log_sd, log_sd_variance, unit_variance = (np.zeros(len(plates)) for _ in range(3))
-    for index, (plate, values) in enumerate(zip(plates, groups, strict=True)):
-        if len(values) < max(1, min_controls):
-            raise UserError(
-                f"too few {role} wells with a value",
-                where=plate.where,
-                got=len(values),
-                expected=f"at least {max(1, min_controls)} (alignment.min_controls)",
-                todo="Repeat the plate and upload it as its next attempt.",
-            )
-        if len(values) == 1:
-            unit_variance[index], log_sd_variance[index] = 1.0, np.inf
-            continue
-        moments = control_moments(len(values))
-        unit_variance[index], log_sd_variance[index] = moments.median_variance, moments.log_mad_variance
-        log_sd[index] = np.log(_spread(values, role, plate)) - moments.log_mad_bias
-    if not np.isfinite(log_sd_variance).any():
+    lacking = [_lack(values, role, plate, alignment) for plate, values in zip(plates, groups, strict=True)]
+    if known is None and 0 < sum(lacking) >= len(plates) - 1:
         raise UserError(
-            f"the noise of {role} cannot be told: no plate of the run has two of them",
-            where=", ".join(plate.where for plate in plates),
-            expected="two wells on at least one plate",
-            todo="Add control wells to the plates.",
+            f"the level of the run cannot be taken: fewer than two plates have enough {role}",
+            where=", ".join(plate.where for plate, without in zip(plates, lacking, strict=True) if without),
+            todo="Repeat these plates and upload them as their next attempts.",
         )
-    medians = np.array([np.median(values) for values in groups])
-    # The plates' own MADs say how noisy they are relative to each other, the pairs of the whole run how noisy they are.
-    relative = np.exp(shrink(log_sd, log_sd_variance).values)
-    pooled, _ = pairwise_variance(values / sd for values, sd in zip(groups, relative, strict=True))
-    return Levels(medians, unit_variance * pooled * relative**2, log_sd, log_sd_variance)
+    medians, log_sd = np.zeros(len(plates)), np.zeros(len(plates))
+    unit_variance, log_sd_variance = np.full(len(plates), np.inf), np.full(len(plates), np.inf)
+    for index, values in enumerate(groups):
+        if lacking[index]:
+            continue
+        medians[index], unit_variance[index] = np.median(values), 1.0
+        if len(values) > 1:
+            moments = control_moments(len(values))
+            unit_variance[index], log_sd_variance[index] = moments.median_variance, moments.log_mad_variance
+            log_sd[index] = np.log(mad_sd(values)) - moments.log_mad_bias
+    usable = [values for values, without in zip(groups, lacking, strict=True) if not without]
+    noise, relative = _noise(usable, log_sd, log_sd_variance, np.array(lacking), known)
+    pooled = 1.0 if noise.variance is None else noise.variance
+    return Levels(medians, unit_variance * pooled * relative**2, log_sd, log_sd_variance, noise)
 
 
-def _spread(values: Array, role: str, plate: PlateControls) -> float:
-    spread = mad_sd(values)
-    if spread == 0.0:
+def _noise(
+    groups: Sequence[Array],
+    log_sd: Array,
+    log_sd_variance: Array,
+    lacking: npt.NDArray[np.bool_],
+    known: ControlNoise | None,
+) -> tuple[ControlNoise, Array]:
+    """Noise of the run and relative sd of each plate's wells, (P,).
+
+    The plates' own MADs say how noisy they are relative to each other, the pairs of the whole run how noisy they are.
+    """
+    if known is not None:
+        if known.log_sd is None:
+            return known, np.ones(len(log_sd))
+        return known, np.exp(meet(log_sd, log_sd_variance, known.log_sd).values)
+    if not np.isfinite(log_sd_variance).any():
+        return ControlNoise(variance=None, log_sd=None), np.ones(len(log_sd))
+    shrunk = shrink(log_sd, log_sd_variance)
+    relative = np.exp(shrunk.values)
+    pooled, _ = pairwise_variance(values / sd for values, sd in zip(groups, relative[~lacking], strict=True))
+    return ControlNoise(variance=pooled, log_sd=shrunk.level), relative
+
+
+def _lack(values: Array, role: str, plate: PlateControls, alignment: AlignmentSection) -> bool:
+    """Whether a plate goes without controls of its own, or the error that this is."""
+    needed = max(1, alignment.min_controls)
+    few, flat = len(values) < needed, len(values) > 1 and mad_sd(values) == 0.0
+    if (few or flat) and alignment.on_too_few == "run":
+        return True
+    if few:
+        raise UserError(
+            f"too few {role} wells with a value",
+            where=plate.where,
+            got=len(values),
+            expected=f"at least {needed} (alignment.min_controls)",
+            todo="Repeat the plate and upload it as its next attempt, or set alignment.on_too_few to run.",
+        )
+    if flat:
         raise UserError(
             f"the {role} wells have no spread (MAD = 0)",
             where=plate.where,
             got=f"{len(values)} wells around {np.median(values):g}",
             expected="control wells that differ by their noise",
-            todo="Look for a saturated detector or copied values; repeat the plate as its next attempt.",
+            todo="Look for a saturated detector or copied values; repeat the plate as its next attempt, or set "
+            "alignment.on_too_few to run.",
         )
-    return spread
+    return False

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.campaigns.config import AlignmentSection, PlatesSection
 from tasks.errors import UserError
 from tasks.readouts.alignment.controls import control_levels
-from tasks.readouts.alignment.model import PlateControls, RawFit
+from tasks.readouts.alignment.model import ControlNoise, PlateControls, RawFit
+
+Array = npt.NDArray[np.float64]
 
 
-def fit_two_point(plates: Sequence[PlateControls], alignment: AlignmentSection, layout: PlatesSection) -> RawFit:
+def fit_two_point(
+    plates: Sequence[PlateControls],
+    alignment: AlignmentSection,
+    layout: PlatesSection,
+    known: Mapping[str, ControlNoise],
+) -> RawFit:
     """The line through both medians maps them to `plates.negcon.nominal` and `plates.poscon.nominal`.
 
     The line is described by its middle c = (m₋ + m₊)/2 and its span d = m₊ − m₋, whose errors are uncorrelated when
@@ -20,18 +28,36 @@ def fit_two_point(plates: Sequence[PlateControls], alignment: AlignmentSection, 
 
     Args:
         plates: Controls of the P plates of one run.
-        alignment: Uses min_controls.
+        alignment: Uses min_controls and on_too_few.
         layout: Uses the nominal values.
+        known: Noise that earlier plates of the run left behind, by role.
 
     Raises:
         UserError: A nominal value is missing or both are equal, too few controls, MAD = 0, equal medians, or one
-            plate's positive controls lie on the other side of its negative controls than on the other plates.
+            plate's positive controls lie on the other side of its negative controls than on the other plates; only one
+            kind of control stands twice on a plate, so that the other's noise cannot be told.
     """
     low, high = _nominal_values(layout)
-    negcon = control_levels(plates, "negcon", alignment.min_controls)
-    poscon = control_levels(plates, "poscon", alignment.min_controls)
-    span = poscon.median - negcon.median
-    usual = 1.0 if np.median(np.sign(span)) >= 0 else -1.0
+    negcon = control_levels(plates, "negcon", alignment, known.get("negcon"))
+    poscon = control_levels(plates, "poscon", alignment, known.get("poscon"))
+    _check_noise(negcon.noise, poscon.noise)
+    summed = negcon.median_variance + poscon.median_variance
+    tells = np.isfinite(summed)
+    span = np.where(tells, poscon.median - negcon.median, np.nan)
+    usual = 1.0 if np.nanmedian(np.sign(span)) >= 0 else -1.0
+    _check_directions(plates, span, usual)
+    return RawFit(
+        centre=np.where(tells, (negcon.median + poscon.median) / 2, 0.0),
+        centre_variance=summed / 4,
+        log_scale=np.where(tells, np.log(np.abs(span / (high - low))), 0.0),
+        log_scale_variance=np.where(tells, summed / span**2, np.inf),
+        sign=usual * float(np.sign(high - low)),
+        anchor=(low + high) / 2,
+        noise={"negcon": negcon.noise, "poscon": poscon.noise},
+    )
+
+
+def _check_directions(plates: Sequence[PlateControls], span: Array, usual: float) -> None:
     for plate, difference in zip(plates, span, strict=True):
         if difference * usual <= 0:
             raise UserError(
@@ -41,15 +67,16 @@ def fit_two_point(plates: Sequence[PlateControls], alignment: AlignmentSection, 
                 expected="a difference of the same sign on every plate",
                 todo="Look for swapped controls or a turned plate; repeat the plate as its next attempt.",
             )
-    summed = negcon.median_variance + poscon.median_variance
-    return RawFit(
-        centre=(negcon.median + poscon.median) / 2,
-        centre_variance=summed / 4,
-        log_scale=np.log(np.abs(span / (high - low))),
-        log_scale_variance=summed / span**2,
-        sign=usual * float(np.sign(high - low)),
-        anchor=(low + high) / 2,
-    )
+
+
+def _check_noise(negcon: ControlNoise, poscon: ControlNoise) -> None:
+    if (negcon.variance is None) != (poscon.variance is None):
+        role = "negcon" if negcon.variance is None else "poscon"
+        raise UserError(
+            f"the noise of {role} cannot be told: no plate of the run has two of them",
+            expected="two wells on at least one plate",
+            todo="Add control wells to the plates, or set alignment.method to negcon.",
+        )
 
 
 def _nominal_values(layout: PlatesSection) -> tuple[float, float]:

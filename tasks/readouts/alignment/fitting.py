@@ -1,0 +1,164 @@
+"""One run fitted on its controls: raw estimates → how much they err → scales → centres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.errors import UserError
+from tasks.readouts.alignment.centres import first_centres, later_centres
+from tasks.readouts.alignment.control_errors import CentreErrors, errors_from_ties, errors_from_wells, untold
+from tasks.readouts.alignment.model import AlignmentFit, PlateFit, RawFit, RunLevel, RunSettings
+from tasks.readouts.alignment.offsets import shared_variance
+from tasks.readouts.alignment.request import Request
+from tasks.readouts.alignment.shrinkage import Shrunk, settle
+from tasks.readouts.robust import pairwise_variance
+
+Array = npt.NDArray[np.float64]
+
+
+def fit_first(asked: Request, name: str, run: str) -> AlignmentFit:
+    """Fit the first plates of a run.
+
+    Args:
+        asked: The plates, and what may be looked at.
+        name: Name of the method.
+        run: Name of the run.
+
+    Raises:
+        UserError: What the method raises; or the noise of the controls cannot be told.
+    """
+    raw = asked.raw({})
+    errors = None
+    if not raw.noise_known:
+        alike = asked.lines(raw, None)
+        errors = errors_from_ties(asked, raw, alike)
+        if errors is None:
+            raise untold(asked)
+        raw = errors.added_to(raw, alike.scale)
+    log_scale = _first_log_scales(asked, raw, errors)
+    # What samples tell depends on the scales as they are, to which the shrunk ones come closest in any case.
+    one_scale = None if errors is None else log_scale.level
+    lines = asked.lines(raw, settle(raw.log_scale, raw.log_scale_variance, shrinkage=True, level=one_scale))
+    scale = np.exp(log_scale.values)
+    if errors is None:
+        errors = errors_from_ties(asked, raw, lines) or errors_from_wells(asked, raw)
+        raw = errors.added_to(raw, lines.scale)
+    centre, bridges = first_centres(asked, raw, errors, lines)
+    run_variance = shared_variance(centre.covariance, scale)
+    return AlignmentFit(
+        method=name,
+        run=run,
+        anchor=raw.anchor,
+        plates=_plate_fits(asked, raw, centre, log_scale, run_variance),
+        control_noise=_control_noise(asked, scale, errors),
+        run_offset_variance=run_variance,
+        bridges=bridges,
+        settings=RunSettings(
+            controls=raw.noise,
+            log_scale=log_scale.level,
+            centre=centre.level,
+            excess_variance=errors.excess,
+            tail=errors.tail,
+            tail_of=errors.tail_of,
+        ),
+    )
+
+
+def extend(asked: Request, known: AlignmentFit) -> AlignmentFit:
+    """A stored fit with further plates of its run; what it holds stays as it is, bit by bit.
+
+    Args:
+        asked: The later plates, and what may be looked at.
+        known: The stored fit, with settings.
+
+    Raises:
+        UserError: What the method raises; or the later plates' controls are the other way round.
+    """
+    settings = known.settings
+    if settings is None or settings.centre is None or settings.log_scale is None:
+        return _join(known, fit_first(asked, known.method, known.run))
+    raw = asked.raw(settings.controls)
+    _check_direction(asked, raw, known)
+    errors = CentreErrors(settings.excess_variance, settings.tail, settings.tail_of, 0)
+    if not raw.noise_known:
+        raw = errors.added_to(raw, np.ones(len(asked.plates)))
+    log_scale = settle(
+        raw.log_scale, raw.log_scale_variance, shrinkage=asked.alignment.shrinkage, level=settings.log_scale
+    )
+    lines = asked.lines(raw, settle(raw.log_scale, raw.log_scale_variance, shrinkage=True, level=settings.log_scale))
+    if raw.noise_known:
+        raw = errors.added_to(raw, lines.scale)
+    centre = later_centres(asked, raw, errors, lines, known, settings.centre)
+    return _with(known, _plate_fits(asked, raw, centre, log_scale, known.run_offset_variance))
+
+
+def _join(known: AlignmentFit, fit: AlignmentFit) -> AlignmentFit:
+    """A plate alone leaves no level behind: those that come next are fitted together, and leave theirs."""
+    more = fit.run_offset_variance - known.run_offset_variance
+    plates = [
+        plate.model_copy(update={"offset_variance": max(0.0, plate.offset_variance + more)}) for plate in fit.plates
+    ]
+    return _with(known.model_copy(update={"settings": fit.settings}), plates)
+
+
+def _with(known: AlignmentFit, plates: Sequence[PlateFit]) -> AlignmentFit:
+    together = sorted((*known.plates, *plates), key=lambda plate: (plate.barcode, plate.attempt))
+    return known.model_copy(update={"plates": tuple(together)})
+
+
+def _check_direction(asked: Request, raw: RawFit, known: AlignmentFit) -> None:
+    if any(plate.scale * raw.sign < 0 for plate in known.plates):
+        raise UserError(
+            "positive and negative controls are the other way round than on the run's earlier plates",
+            where=", ".join(plate.where for plate in asked.plates),
+            expected="a difference of the same sign on every plate",
+            todo="Look for swapped controls or turned plates; repeat them as their next attempts.",
+        )
+
+
+def _first_log_scales(asked: Request, raw: RawFit, errors: CentreErrors | None) -> Shrunk:
+    """Log scales of the plates; where no plate has a spread of its own, the sd of a control is everyone's scale."""
+    alignment = asked.alignment
+    told = np.isfinite(raw.log_scale_variance)
+    if errors is not None and not told.any():
+        level = RunLevel(mean=float(np.log(errors.excess) / 2), mean_variance=0.5 / errors.df, between_variance=0.0)
+        return settle(raw.log_scale, raw.log_scale_variance, shrinkage=True, level=level)
+    if not told.all() and not alignment.shrinkage and alignment.on_too_few == "error":
+        raise UserError(
+            "one control well gives no scale",
+            where=asked.plates[int(np.argmin(told))].where,
+            expected="two wells, or alignment.shrinkage: true, which takes the run's scale",
+        )
+    return settle(raw.log_scale, raw.log_scale_variance, shrinkage=alignment.shrinkage)
+
+
+def _plate_fits(
+    asked: Request, raw: RawFit, centre: Shrunk, log_scale: Shrunk, run_variance: float
+) -> tuple[PlateFit, ...]:
+    """The fits, with the run's common error taken out of each plate's own."""
+    scale = raw.sign * np.exp(log_scale.values)
+    own = np.maximum(centre.variances / scale**2 - run_variance, 0.0)
+    return tuple(
+        PlateFit(
+            barcode=plate.barcode,
+            attempt=plate.attempt,
+            offset=float(centre.values[p] - raw.anchor * scale[p]),
+            scale=float(scale[p]),
+            offset_variance=float(own[p]),
+            scale_variance=float(log_scale.variances[p]),
+            n_negcon=len(plate.negcon),
+            n_poscon=len(plate.poscon),
+            shrinkage_offset=float(centre.kept[p]),
+            shrinkage_scale=float(log_scale.kept[p]),
+        )
+        for p, plate in enumerate(asked.plates)
+    )
+
+
+def _control_noise(asked: Request, scale: Array, errors: CentreErrors) -> float:
+    """Robust sd of a negative control well within its plate [readout unit]."""
+    variance, df = pairwise_variance(plate.negcon / s for plate, s in zip(asked.plates, scale, strict=True))
+    return float(np.sqrt(variance if df else errors.excess / np.median(scale**2)))
