@@ -14,7 +14,8 @@ from tasks.campaigns.library import read_library
 from tasks.campaigns.reading import read_config
 from tasks.ensembles import MODELS
 from tasks.errors import UserError
-from tasks.readouts.alignment import ALIGNMENTS
+from tasks.readouts.alignment import ALIGNMENTS, SAMPLE_BASED
+from tasks.readouts.alignment.profiles import PROFILE_ALIGNMENTS
 from tasks.readouts.formats import AUTO, FORMATS
 from tasks.stopping.decision import RULES
 
@@ -41,7 +42,7 @@ def checked_config(config_path: str) -> CampaignConfig:
     config = read_config(config_path)
     known: list[tuple[str, str, list[str]]] = [
         ("readout.format", config.readout.format, [AUTO, *FORMATS]),
-        ("alignment.method", config.alignment.method, sorted(ALIGNMENTS)),
+        ("alignment.method", config.alignment.method, sorted({*ALIGNMENTS, *SAMPLE_BASED, *PROFILE_ALIGNMENTS})),
         ("ensemble.model", config.ensemble.model, sorted(MODELS)),
         ("stopping.rule", config.stopping.rule, sorted(RULES)),
         *(("batch.slots", slot.strategy, sorted(STRATEGIES)) for slot in config.batch.slots),

@@ -284,6 +284,8 @@ def _round_lines(result: "RoundResult", config: Path) -> list[str]:
     ]
     if len(computed) > 8:
         lines.append(f"    and {len(computed) - 8} more; the report lists all")
+    lines += [f"  warning: {warning}" for warning in result.warnings]
+    lines += [f"  excluded wells: {result.excluded}"] if result.excluded else []
     lines += [f"  refused: {r['file']}: {r['reason']}" for r in result.rejections[:5]]
     if len(result.rejections) > 5:
         lines.append(f"    and {len(result.rejections) - 5} more in rejected.csv beside the list of repeats")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -47,7 +48,8 @@ def take_in(
     platemaps = {at: ref for at, ref in platemaps.items() if at <= number}
     tables = {at: table for at, table in tables.items() if at <= number}
     marks = read_marks(ledger.storage, range(number + 1))
-    return _settle(cp, config, number, upto, tables, platemaps, outcomes, rejections, marks)
+    intake = _settle(cp, config, number, upto, tables, platemaps, outcomes, rejections, marks)
+    return replace(intake, excluded=int(uploads.exclusions["barcode"].isin(upto).sum()))
 
 
 def _judge(

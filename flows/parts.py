@@ -37,6 +37,7 @@ class Intake:
         rejections: Everything that was refused: file, plate, line, reason.
         enough: Whether the configured share of the round's plates has passed.
         wells_used: Sample wells of all attempts that arrived.
+        excluded: Wells that the lab wants left out.
         returned: Perturbations all of whose plates were abandoned: they may be chosen again.
     """
 
@@ -48,6 +49,7 @@ class Intake:
     rejections: Sequence[Mapping[str, Any]]
     enough: bool
     wells_used: int
+    excluded: int = 0
     returned: tuple[str, ...] = ()
 
 

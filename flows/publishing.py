@@ -24,6 +24,7 @@ from tasks.publishing.quality_page import render_quality_page
 from tasks.publishing.report import render_report
 from tasks.publishing.report_data import ReportData
 from tasks.publishing.screen import screen_table
+from tasks.readouts.alignment import alignment_warning
 
 
 def publish_waiting(this: Round, intake: Intake, standing: Ref) -> RoundResult:
@@ -193,6 +194,8 @@ def _result(
             for record in intake.book.without(this.number)
         ],
         rejections=[dict(rejection) for rejection in intake.rejections],
+        excluded=intake.excluded,
+        warnings=[warning] if (warning := alignment_warning(this.config.alignment.method)) else [],
         decision=None if decision is None else dict(decision),
         screen=None if screen is None else storage.locate(screen),
         report=None if run is None or screen is None else storage.locate(f"{run.folder}/report.html"),

@@ -34,6 +34,7 @@ class RoundResult(Result):
     `status`: decided (a screen was published), unchanged (nothing new; the newest run stands), waiting (too few plates
     have passed), planned (nothing was done). `proposal` is a batch that waits for its release, `released` the folder of
     a design that this run released, `without` the plates of the round that are not used: barcode, state, reason.
+    `excluded` counts the wells that the exclusion logs name, `warnings` say what makes the numbers doubtful.
     """
 
     round: int
@@ -46,6 +47,8 @@ class RoundResult(Result):
     repeats: list[str]
     without: list[dict[str, Any]]
     rejections: list[dict[str, Any]]
+    excluded: int
+    warnings: list[str]
     decision: dict[str, Any] | None = None
     screen: str | None = None
     report: str | None = None

@@ -51,7 +51,7 @@ def target_scaling(train: TrainingSet, kind: Kind) -> dict[str, torch.Tensor]:
 
 def standardised_problem(train: TrainingSet, kind: Kind, scaling: dict[str, torch.Tensor]) -> Problem:
     """The labels as the networks see them."""
-    targets = (torch.from_numpy(train.targets) - scaling["target_mean"].double()) / scaling["target_scale"].double()
+    targets = (torch.tensor(train.targets) - scaling["target_mean"].double()) / scaling["target_scale"].double()
     mean_variance = train.variances.mean()
     weights = 1.0 / (1.0 + train.variances / mean_variance) if mean_variance > 0 else np.ones(len(train))
     return Problem(

@@ -43,9 +43,12 @@ def split_cohorts(now: Mapping[str, str], before: Sequence[Mapping[str, str]]) -
         an earlier cohort changed or is used no more, that cohort and all after it are aligned anew, as one.
     """
     kept: list[frozenset[str]] = []
+    aligned: frozenset[str] = frozenset()
     for cohort in before:
-        if not cohort or any(now.get(key) != digest for key, digest in cohort.items()):
+        # A record of an older run may name plates that have been aligned anew with an earlier cohort since.
+        if not cohort or aligned & cohort.keys() or any(now.get(key) != digest for key, digest in cohort.items()):
             break
         kept.append(frozenset(cohort))
-    rest = frozenset(now) - frozenset().union(*kept)
+        aligned |= cohort.keys()
+    rest = frozenset(now) - aligned
     return [*kept, rest] if rest else kept

@@ -73,8 +73,9 @@ def match_platemap(
         library: Gives the ids of the library; asked only to tell an unknown perturbation from one in the wrong well.
 
     Returns:
-        Columns `WELL_COLUMNS`, then the features (sorted) where there are several; one row per used well (role other
-        than empty), row by row. Numbers are in the instrument's unit, after `readout.transform`.
+        Columns `WELL_COLUMNS`, then `reagent` where the plate map has it, and the features (sorted) where there are
+        several; one row per used well (role other than empty), row by row. Numbers are in the instrument's unit, after
+        `readout.transform`.
 
     Raises:
         RejectedInput: The barcode is unknown, the plate has problems of its own or other features, or what the file
@@ -108,6 +109,8 @@ def _joined(readout: PlateReadout, plan: pd.DataFrame, section: ReadoutSection) 
     wells.insert(1, "attempt", readout.attempt)
     wells.insert(2, "run", readout.run)
     wells.insert(9, "value", table[output].to_numpy(copy=True))
+    if "reagent" in used.columns:
+        wells["reagent"] = used["reagent"].to_numpy(dtype=object)
     return wells if section.output is None else pd.concat([wells, table], axis=1)
 
 
@@ -186,13 +189,19 @@ def _no_logarithm(readout: PlateReadout, at: pd.DataFrame, section: ReadoutSecti
     return problems
 
 
-def match_plates(readouts: Sequence[PlateReadout], platemap: pd.DataFrame, section: ReadoutSection) -> Matched:
+def match_plates(
+    readouts: Sequence[PlateReadout],
+    platemap: pd.DataFrame,
+    section: ReadoutSection,
+    features: Collection[str] | None = None,
+) -> Matched:
     """Match many plates at once; refused plates are listed and do not stop the others.
 
     Args:
         readouts: Plates of any number of files; copies should be resolved first (`resolve_copies`).
         platemap: Plate maps of all designed plates.
         section: Transform and output.
+        features: Features that every plate must have; None: any.
 
     Returns:
         Wells of the accepted plates by barcode and attempt, and every rejection.
@@ -203,7 +212,7 @@ def match_plates(readouts: Sequence[PlateReadout], platemap: pd.DataFrame, secti
     rejections: list[Rejection] = []
     for readout in sorted(readouts, key=lambda plate: (plate.barcode, plate.attempt, plate.source)):
         try:
-            tables.append(match_platemap(readout, plans.get(readout.barcode, unknown), section))
+            tables.append(match_platemap(readout, plans.get(readout.barcode, unknown), section, features=features))
         except RejectedInput as error:
             rejections.extend(error.rejections)
     wells = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=WELL_COLUMNS)

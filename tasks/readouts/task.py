@@ -304,7 +304,7 @@ def _align_profiles(
     own = tuple(plate for plate in outcome.plates if plate.key in cohort.new)
     return {
         "fit": Payload("json", outcome.model_copy(update={"plates": own}).model_dump(mode="json")),
-        "aligned": Payload("table", aligned[[*WELL_COLUMNS, "aligned"]]),
+        "aligned": Payload("table", aligned.drop(columns=feature_columns(aligned))),
         "profiles": Payload("table", aligned[feature_columns(aligned)]),
         "arrays": Payload("tensors", fit.to_tensors()),
         "meta": Payload("json", fit.meta),

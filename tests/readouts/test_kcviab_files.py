@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from tasks.campaigns.config import QualitySection
+from tasks.readouts.ingest import match_plates
 from tasks.readouts.layouts import exclude, folder_source, read_layout
 from tasks.readouts.quality import assess_plate, judge_directions, judge_gaps
 from tasks.readouts.screens.config import ScreenReadout
 from tasks.readouts.screens.intake import take_in_files
-from tasks.readouts.screens.scoring import match
 
 IDS = "GeneIDs_Dm_HFA_1.1.txt"
 # 17-1 is plate 17, replicate 1
@@ -39,9 +39,9 @@ def wells(folder, layout, readout):
     """Wells of the screen, before the log is applied."""
     intake = take_in_files(layout, [], folder_source(folder), readout, 384, "kc")
     assert intake.rejections == ()
-    table, rejections = match(intake.plates, layout, readout)
-    assert rejections == ()
-    return table
+    matched = match_plates(intake.plates, layout.platemap, readout)
+    assert matched.rejections == ()
+    return matched.wells
 
 
 @pytest.fixture(scope="module")

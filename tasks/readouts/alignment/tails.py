@@ -16,8 +16,8 @@ Array = npt.NDArray[np.float64]
 ERROR_TAILS = (3.0, 4.0, 6.0, 10.0, 20.0)
 #: The same for how plates differ, which may be wilder: a failed plate is anywhere.
 PLATE_TAILS = (1.0, 2.0, *ERROR_TAILS)
-#: log likelihood that a tail must gain over the normal, as a test at 2% asks.
-_WORTH = 2.0
+#: log likelihood that a tail must gain over the normal, as a test at 1% asks.
+_WORTH = 3.0
 #: Steps away from a peak, in its widths: fine near it, and far.
 _STEPS = np.sinh(np.linspace(-5.0, 5.0, 61))
 _FEW = 4
@@ -60,7 +60,7 @@ def fit_noise(groups: Sequence[Group], *, excess: bool = False, tails: Sequence[
 
     Value i of a group is level + e_i, e_i ~ t_ν with scale² known_i + s²·unit_i. The level is integrated out under a
     flat prior, as restricted maximum likelihood does, so that pairs count as they should. s² and ν maximise what is
-    left; ν is finite only where that gains more than two units of log likelihood.
+    left; ν is finite only where that gains more than three units of log likelihood.
 
     Args:
         groups: Groups of values; those with one value say nothing.

@@ -52,7 +52,7 @@ def assess_plate(
         metrics = (
             *control_metrics(controls, quality, min_controls, transform),
             missing(wells, quality.max_missing),
-            plate_spread(wells),
+            plate_spread(wells[~wells["perturbation"].isin(exclude)]),
             line_effect(samples, "row", quality.max_row_effect),
             line_effect(samples, "column", quality.max_column_effect),
             edge_effect(samples, fmt),

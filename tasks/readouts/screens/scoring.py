@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tasks.campaigns.config import ReadoutSection
 from tasks.readouts.alignment import AlignmentFit
 from tasks.readouts.ingest import (
-    WELL_COLUMNS,
     PlateReadout,
-    RejectedInput,
     Rejection,
     feature_columns,
-    match_platemap,
+    match_plates,
     reference_features,
 )
 from tasks.readouts.layouts import ScreenLayout, exclude
@@ -69,7 +66,11 @@ def score_plates(
     Raises:
         UserError: An alignment or the noise cannot be told; names the plate and the way out.
     """
-    wells, problems = match(plates, layout, config.readout)
+    features = None  # with several features a well, every plate must have those that most plates have
+    if config.readout.features is not None:
+        features = reference_features(plates, {plate.barcode: 0 for plate in plates})
+    matched = match_plates(plates, layout.platemap, config.readout, features)
+    wells, problems = matched.wells, matched.rejections
     rejections = (*refused, *problems)
     wells = exclude(wells, layout.exclusions, ["value", *feature_columns(wells)])
     qualities = judge(wells, config)
@@ -87,35 +88,6 @@ def score_plates(
         noise=noise,
         rejections=rejections,
     )
-
-
-def match(
-    plates: Sequence[PlateReadout], layout: ScreenLayout, readout: ReadoutSection
-) -> tuple[pd.DataFrame, tuple[Rejection, ...]]:
-    """Table of wells of the plates that agree with the layout, by barcode and attempt, and why others do not.
-
-    With several features a well, every plate must have those that most plates have. A column `reagent` is there where
-    the layout has one.
-    """
-    features = None
-    if readout.features is not None:
-        features = reference_features(plates, {plate.barcode: 0 for plate in plates})
-    maps = dict(iter(layout.platemap.groupby("barcode", sort=False)))
-    unknown = layout.platemap.iloc[:0]
-    tables: list[pd.DataFrame] = []
-    rejections: list[Rejection] = []
-    for plate in plates:
-        try:
-            wells = match_platemap(plate, maps.get(plate.barcode, unknown), readout, features=features)
-        except RejectedInput as error:
-            rejections += error.rejections
-            continue
-        if "reagent" in layout.platemap:
-            dispensed = maps[plate.barcode].set_index("well")["reagent"]
-            wells["reagent"] = wells["well"].map(dispensed).astype(object)
-        tables.append(wells)
-    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=WELL_COLUMNS)
-    return found, tuple(rejections)
 
 
 def judge(wells: pd.DataFrame, config: ScreenConfig) -> tuple[PlateQuality, ...]:
