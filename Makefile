@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 validity components clean
+.PHONY: demo test lint test-slow test-s3 validity components profiles one-control ingest clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -27,6 +27,17 @@ validity: .venv/dev.stamp         ## 100 demo campaigns: does the certificate ho
 
 components: .venv/dev.stamp       ## simulated screens: are variance components right? Some minutes
 	$(BIN)/python tests/benchmarks/variance_components.py
+
+profiles: .venv/dev.stamp         ## BBBC021 under every alignment of profiles; needs HYBRIDSCREEN_DATA
+	$(BIN)/python tests/benchmarks/profile_alignment.py
+
+one-control: .venv/dev.stamp      ## KcViab, one control a plate, under every alignment; needs HYBRIDSCREEN_DATA
+	$(BIN)/python tests/benchmarks/kcviab_alignment.py
+
+ingest: .venv/dev.stamp           ## speed and memory of ingestion on this machine
+	$(BIN)/hybridscreen bench ingest --plates 1000
+	$(BIN)/hybridscreen bench ingest --plates 250
+	$(BIN)/hybridscreen bench ingest --plates 100 --features 500
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from tasks.readouts.rejections import Rejection
@@ -118,16 +118,11 @@ def number_columns(columns: Iterable[str]) -> list[str]:
 
 def _content(values: pd.DataFrame) -> str:
     """Digest of a plate's values, whatever the order of lines and columns; where a line stood is no content."""
-    ordered = values.sort_values("well", kind="stable")
-    digest = hashlib.sha256()
-    for name in sorted(set(values.columns) - {"line"}):
-        column = ordered[name]
-        plain = name in ("well", *TEXTS)
-        data = "\0".join(map(str, column)).encode() if plain else _bits(column.to_numpy(dtype=np.float64))
-        digest.update(f"{name}\0{len(data)}\0".encode() + data)
-    return digest.hexdigest()
-
-
-def _bits(numbers: npt.NDArray[np.float64]) -> bytes:
-    """Bytes of numbers; one kind of NaN and of zero."""
-    return np.where(np.isnan(numbers), np.nan, numbers + 0.0).tobytes()
+    order = np.argsort(values["well"].to_numpy(dtype=str), kind="stable")
+    texts = [name for name in ("well", *TEXTS) if name in values.columns]
+    names = sorted(number_columns(values.columns))
+    numbers = values[names].to_numpy(dtype=np.float64)[order]
+    numbers = np.where(np.isnan(numbers), np.nan, numbers + 0.0)  # one kind of NaN and of zero
+    said = [[*texts, "", *names], *(values[name].astype(str).to_numpy()[order].tolist() for name in texts)]
+    written = json.dumps(said, ensure_ascii=False).encode()
+    return hashlib.sha256(written + numbers.tobytes()).hexdigest()

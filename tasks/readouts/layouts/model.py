@@ -180,6 +180,8 @@ def excluded(wells: pd.DataFrame, exclusions: pd.DataFrame) -> pd.Series[str]:
         wells: Table of wells.
         exclusions: Columns `EXCLUSION_COLUMNS`.
     """
+    if exclusions.empty:
+        return pd.Series(None, index=wells.index, dtype=object)
     reasons = exclusions.set_index(["barcode", "attempt", "well"])["reason"].to_dict()
     keys = zip(wells["barcode"], wells["attempt"], wells["well"], strict=True)
     found = [reasons.get((b, a, w), reasons.get((b, 0, w))) for b, a, w in keys]
@@ -195,4 +197,6 @@ def exclude(wells: pd.DataFrame, exclusions: pd.DataFrame, values: Sequence[str]
         values: Columns that become missing.
     """
     hit = excluded(wells, exclusions).notna()
+    if not hit.any():
+        return wells
     return wells.assign(**{column: wells[column].mask(hit) for column in values})
