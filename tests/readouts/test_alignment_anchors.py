@@ -73,21 +73,21 @@ def _calibration(plates, n, **screen):
 # What is stated
 
 
+# On other seeds these two were off by more than a tenth (0.89 and 0.90; 1.12): a tenth is not met everywhere.
+_WIDER = {(4, (), 0.5): 0.17, (16, ("bridges",), 3.0): 0.17}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("negcon", "anchors"), [(1, ("bridges",)), (4, ()), (16, ()), (4, ("bridges",)), (16, ("bridges",))]
 )
 @pytest.mark.parametrize("spread", [0.5, 1.0, 3.0])
 def test_stated_error_is_near_the_error(plates, negcon, anchors, spread):
-    """200 screens of 50 plates with known components: offsets sd `spread`, wells sd 1.
-
-    On other seeds 4 controls with spread 0.5 gave 0.89 and 0.90, 16 with bridges and spread 3 gave 1.12: a tenth is
-    not met everywhere (README of the room).
-    """
+    """200 screens of 50 plates with known components: offsets sd `spread`, wells sd 1."""
     error, stated, _, _ = _calibration(
         plates, 200, n_plates=50, negcon=negcon, spread=spread, section=_section(anchors=anchors)
     )
-    assert stated / error == pytest.approx(1.0, abs=0.17)  # the worst case and two standard errors
+    assert stated / error == pytest.approx(1.0, abs=_WIDER.get((negcon, anchors, spread), 0.1))
 
 
 def test_stated_error_of_single_controls_with_bridges(plates):
@@ -189,6 +189,18 @@ def test_a_plate_that_is_unlike_the_others_stays_where_its_controls_are(plates):
     assert fit.plates[7].offset == pytest.approx(centre, abs=1.0)
     others = [plate.offset for plate in fit.plates if plate.barcode != "P007"]
     assert np.std(others) < 0.6
+
+
+def test_unshrunk_single_controls_state_the_variance_of_their_tail(plates):
+    wells, _ = _screen(3, n_plates=20)
+    told = fit_alignment(wells, _section(anchors=("bridges",)), plates)
+    tail, square = 3.0, told.settings.excess_variance
+    told = told.model_copy(update={"plates": (), "settings": told.settings.model_copy(update={"tail": tail})})
+    alone = fit_alignment(wells, _section(shrinkage=False), plates, known=told)
+    own, _ = _stated(alone)
+    # known.run_offset_variance is taken out of each plate's own part, and comes back with the run's
+    common = told.run_offset_variance * alone.plates[0].scale ** 2
+    np.testing.assert_allclose(own + common, square * tail / (tail - 2))
 
 
 # Single controls

@@ -36,7 +36,7 @@ def first_centres(asked: Request, raw: RawFit, errors: CentreErrors, lines: Line
     shrinkage, scale = asked.alignment.shrinkage, lines.scale
     ties = asked.ties(lines)
     if len(asked.plates) < 2 or not (ties.any or shrinkage):
-        return settle(raw.centre, raw.centre_variance, shrinkage=shrinkage), 0
+        return settle(raw.centre, errors.variances(asked, raw), shrinkage=shrinkage), 0
     told = np.isfinite(raw.centre_variance)
     origin = float(np.median(raw.centre[told]))  # numbers near 0 keep the digits that far-away ones lose
     plain = Sites(raw.centre - origin, raw.centre_variance)
@@ -86,7 +86,7 @@ def later_centres(
     everyone = _with_earlier(known, lines)
     s, ties = everyone.scale, asked.ties(everyone)
     if not ties.any and (not shrinkage or (errors.tail is None and level.tail is None)):
-        return settle(raw.centre, raw.centre_variance, shrinkage=shrinkage, level=level)
+        return settle(raw.centre, errors.variances(asked, raw), shrinkage=shrinkage, level=level)
     own = np.array([plate.offset_variance for plate in before])
     told = np.isfinite(raw.centre_variance)
     spread = np.full(n, level.between_variance + level.mean_variance)

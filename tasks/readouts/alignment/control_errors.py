@@ -55,6 +55,12 @@ class CentreErrors:
         few = _counts(asked, raw) <= _OUTVOTED
         return np.full_like(few, True) if self.tail_of == "centres" else few
 
+    def variances(self, asked: Request, raw: RawFit) -> Array:
+        """Error variances of the centres, (P,): for t_ν errors ν/(ν − 2) times the squared scale."""
+        if self.tail is None:
+            return raw.centre_variance
+        return np.where(self.heavy(asked, raw), self.tail / (self.tail - 2.0), 1.0) * raw.centre_variance
+
 
 def errors_from_ties(asked: Request, raw: RawFit, plates: Lines) -> CentreErrors | None:
     """Errors of centres from plates that are tied to each other; None with fewer than `MIN_CONTRASTS` differences.
