@@ -20,7 +20,7 @@ test-slow: .venv/dev.stamp        ## tests that take more than some seconds each
 	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 test-s3: .venv/dev.stamp          ## everything that speaks S3, against a real Ceph object store on loopback
-	tests/services/with_rgw.sh $(BIN)/python -m pytest -m "s3 or not slow" tests/checkpoints tests/flows/test_storages.py
+	tests/services/with_rgw.sh $(BIN)/python -m pytest -m "not browser" tests/checkpoints tests/flows/test_storages.py
 
 validity: .venv/dev.stamp         ## 100 demo campaigns: does the certificate hold? About an hour on 2 cores
 	$(BIN)/python tests/benchmarks/certificate_validity.py

@@ -63,6 +63,10 @@ def _complain(error: HybridScreenError, status: int) -> int:
 
 def _checked(config: Path, *, opened: bool) -> None:
     """Check what can be checked before Prefect starts: a mistake should not take ten seconds to be named."""
+    from tasks.campaigns.reading import read_config
+
+    read_config(config)  # most mistakes are seen here, before the heavy imports below
+
     from flows.campaign import checked_config
     from tasks.campaigns.ledger import Ledger
 
@@ -84,10 +88,9 @@ def _with_bar(title: str, call: Callable[[], T]) -> T:
 @app.command("open")
 def open_(config: Config, as_json: AsJson = False) -> None:
     """Open a campaign: library, audit set, round 0's plates."""
+    _checked(config, opened=False)
     from flows.campaign import open_campaign
     from flows.console import answer
-
-    _checked(config, opened=False)
 
     opened = _with_bar("opening", lambda: open_campaign(str(config)))
     state = "opened" if opened.newly else "already open"
@@ -105,10 +108,10 @@ def open_(config: Config, as_json: AsJson = False) -> None:
 @app.command("round")
 def round_(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
     """Compute what arrived; says what it recomputed and why."""
+    _checked(config, opened=True)
     from flows.console import answer
     from flows.round import run_round
 
-    _checked(config, opened=True)
     result = _with_bar("round", lambda: run_round(str(config), round_index))
     answer(result, as_json, _round_lines(result, config))
     if result.status == "waiting":
@@ -118,10 +121,10 @@ def round_(config: Config, round_index: RoundNumber = None, as_json: AsJson = Fa
 @app.command()
 def plan(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
     """Tell what a round would recompute, and why."""
+    _checked(config, opened=True)
     from flows.console import answer
     from flows.round import run_round
 
-    _checked(config, opened=True)
     result = _with_bar("planning", lambda: run_round(str(config), round_index, plan=True))
     lines = [f"  {event.node}: {event.reason}" for event in result.computed]
     lines += [f"  refused: {r['file']}: {r['reason']}" for r in result.rejections]
@@ -131,10 +134,9 @@ def plan(config: Config, round_index: RoundNumber = None, as_json: AsJson = Fals
 @app.command()
 def release(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
     """Freeze the proposed batch as the next round's design."""
+    _checked(config, opened=True)
     from flows.console import answer
     from flows.release import release_batch
-
-    _checked(config, opened=True)
 
     released = _with_bar("releasing", lambda: release_batch(str(config), round_index))
     state = "released" if released.newly else f"was already released, from {released.source}"
@@ -174,10 +176,10 @@ def plates_abandon(config: Config, barcode: Barcode, note: Note, as_json: AsJson
 
 
 def _mark(config: Path, decision: Literal["waive", "abandon"], barcode: str, note: str, as_json: bool) -> None:
+    _checked(config, opened=True)
     from flows.console import answer
     from flows.plates import mark_plate
 
-    _checked(config, opened=True)
     mark = _with_bar("recording", lambda: mark_plate(str(config), decision, barcode, note))
     state = f"is {mark.state}" if mark.newly else f"was {mark.state} before"
     lines = [f"Plate {mark.barcode}, attempt {mark.attempt}, {state}: {mark.note}"]

@@ -21,6 +21,7 @@ print(json.dumps(sorted([*name, digest] for name, digest in pilot.digests(1).ite
 """
 
 
+@pytest.mark.slow
 def test_another_process_and_folder_give_the_same_digests(two_rounds, tmp_path):
     environment = {
         **os.environ,
@@ -40,6 +41,7 @@ def test_another_process_and_folder_give_the_same_digests(two_rounds, tmp_path):
     assert there == two_rounds.digests(1)
 
 
+@pytest.mark.slow
 def test_a_bucket_gives_the_same_digests_as_a_folder(two_rounds, tmp_path, s3_url):
     remote = Pilot(tmp_path / "lab", storage=s3_url, failures=((1, 2),))
     result = remote.through(1)
