@@ -134,6 +134,7 @@ def render_quality_page(data: QualityPageData) -> str:
             shape=shape,
             last_row=position_to_well(shape[0] - 1, 0, data.fmt)[:-2],
             left_out=len(rows) - len(drawn),
+            typical={kind: bool(np.isfinite(values.typical).any()) for kind, values in kinds.items()},
             hidden=bool(shown["perturbation"].isin(data.blank).any()),
             named=len(shown) <= MOST_NAMED,
             payload=as_json(payload(shown, places, drawn, data.fmt, kinds, data.blank)),
