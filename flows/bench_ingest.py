@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from flows.bench import Stopwatch
-from tasks.campaigns.config import AlignmentSection, PlatesSection, QualitySection, ReadoutSection
+from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.designs import table_text
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import sha256
@@ -38,10 +38,10 @@ def bench_ingest(folder: Path, sizes: dict[str, int], watch: Stopwatch) -> None:
         sizes: plates, wells (of a plate), features (of a well).
         watch: Times the blocks `floor` and `work`.
     """
-    layout, readout = _sections(sizes)
+    config = _config(sizes)
     storage, listener = Storage(str(folder)), current_listener()
     cp = Checkpointer(CheckpointStore(storage))
-    platemap = full_platemap(layout)
+    platemap = full_platemap(config.plates)
     listener.started("ingest")
     for done, barcodes in _runs(sizes["plates"]):
         files = {barcode: f"inbox/{barcode}.csv" for barcode in barcodes}
@@ -54,30 +54,26 @@ def bench_ingest(folder: Path, sizes: dict[str, int], watch: Stopwatch) -> None:
                 storage.read(path)
         with watch.of("work"):
             uploads = {b: Ref(uri=files[b], sha256=sha256(storage.read(files[b])), kind="text") for b in barcodes}
-            _ingest_run(cp, uploads, design, layout, readout)
+            _ingest_run(cp, uploads, design, config)
         listener.advanced("ingest", done, sizes["plates"])
 
 
-def _ingest_run(
-    cp: Checkpointer, uploads: Mapping[str, Ref], design: Ref, layout: PlatesSection, readout: ReadoutSection
-) -> None:
+def _ingest_run(cp: Checkpointer, uploads: Mapping[str, Ref], design: Ref, config: CampaignConfig) -> None:
     """Every node of the plates of one run."""
 
     def one(barcode: str) -> Outputs:
         name = f"{barcode}.csv"
-        parsed = _outputs(parse_upload.fn(cp, name, uploads[barcode], readout, layout.format))
+        parsed = _outputs(parse_upload.fn(cp, name, uploads[barcode], config.readout, config.plates.format))
         (head,) = heads_of(cp, name, parsed)
         nothing = pd.DataFrame(columns=list(EXCLUSION_COLUMNS))
-        return _outputs(
-            judge_plate.fn(cp, head, parsed, design, None, None, layout, QualitySection(), readout, 2, nothing)
-        )
+        return _outputs(judge_plate.fn(cp, head, parsed, design, None, None, nothing, config))
 
     with ThreadPoolExecutor(2) as pool:
         judged = dict(zip(uploads, pool.map(one, uploads), strict=True))
     wells = {f"{barcode}.1": outputs["wells"] for barcode, outputs in judged.items()}
     run = next(iter(uploads))
     cohort = Cohort(run, wells, frozenset(wells), dict.fromkeys(uploads, 0))
-    align_run.fn(cp, f"align/{run}", cohort, design, AlignmentSection(), layout, readout.output)
+    align_run.fn(cp, f"align/{run}", cohort, design, config.alignment, config.plates, config.readout.output)
 
 
 def _outputs(state: Any) -> Outputs:
@@ -86,19 +82,22 @@ def _outputs(state: Any) -> Outputs:
     return outputs
 
 
-def _sections(sizes: Mapping[str, int]) -> tuple[PlatesSection, ReadoutSection]:
+def _config(sizes: Mapping[str, int]) -> CampaignConfig:
     """The left column holds negative, the right one positive controls."""
     rows, columns = plate_shape(sizes["wells"])
     left, right = (
         f"{position_to_well(0, column, sizes['wells'])}:{position_to_well(rows - 1, column, sizes['wells'])}"
         for column in (0, columns - 1)
     )
-    layout = PlatesSection.model_validate(
-        {"format": sizes["wells"], "negcon": {"wells": [left]}, "poscon": {"wells": [right]}}
+    several = {} if sizes["features"] == 1 else {"features": ["f*"], "output": "f0"}
+    return CampaignConfig.model_validate(
+        {
+            "campaign": {"name": "bench"},
+            "library": {"uri": "none"},
+            "readout": {"tolerance": 1.0, **several},
+            "plates": {"format": sizes["wells"], "negcon": {"wells": [left]}, "poscon": {"wells": [right]}},
+        }
     )
-    if sizes["features"] == 1:
-        return layout, ReadoutSection(kind="continuous", tolerance=1.0)
-    return layout, ReadoutSection(kind="continuous", tolerance=1.0, features=("f*",), output="f0")
 
 
 def _runs(plates: int) -> Iterator[tuple[int, list[str]]]:

@@ -40,9 +40,12 @@ def checked_config(config_path: str) -> CampaignConfig:
         UserError: On a mistake in the file, or a name that no room knows.
     """
     config = read_config(config_path)
+    forms, methods = ("one number a well", {*ALIGNMENTS, *SAMPLE_BASED})
+    if config.readout.output is not None:
+        forms, methods = "several features", set(PROFILE_ALIGNMENTS)
     known: list[tuple[str, str, list[str]]] = [
         ("readout.format", config.readout.format, [AUTO, *FORMATS]),
-        ("alignment.method", config.alignment.method, sorted({*ALIGNMENTS, *SAMPLE_BASED, *PROFILE_ALIGNMENTS})),
+        (f"alignment.method (for {forms})", config.alignment.method, sorted(methods)),
         ("ensemble.model", config.ensemble.model, sorted(MODELS)),
         ("stopping.rule", config.stopping.rule, sorted(RULES)),
         *(("batch.slots", slot.strategy, sorted(STRATEGIES)) for slot in config.batch.slots),

@@ -71,11 +71,8 @@ def _judge(
             platemaps[planned[head.barcode]],
             library,
             features,
-            config.plates,
-            config.quality,
-            config.readout,
-            config.alignment.min_controls,
             uploads.exclusions[uploads.exclusions["barcode"] == head.barcode],
+            config,
         )
         for head in heads
     }

@@ -1,6 +1,6 @@
 """Nodes of the batches room: the proposal for the next round, and how it is written down for the lab."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -110,14 +110,9 @@ def initial_design(annotation: pd.DataFrame, config: CampaignConfig) -> tuple[pd
 
 def design_files(batch: pd.DataFrame, platemap: pd.DataFrame, plates: PlatesSection) -> dict[str, str]:
     """Files of a design by name: batch, plate map, and worklists for an Echo and for any liquid handler."""
-    reagents: Mapping[str, str] = {
-        role: control.reagent
-        for role, control in (("negcon", plates.negcon), ("poscon", plates.poscon))
-        if control is not None and control.reagent
-    }
     return {
         BATCH: table_text(batch),
         PLATEMAP: table_text(platemap),
-        "worklist_echo.csv": table_text(echo_picklist(platemap, plates.transfer_nl, reagents)),
-        "worklist.csv": table_text(generic_worklist(platemap, plates.transfer_nl / 1000, reagents)),
+        "worklist_echo.csv": table_text(echo_picklist(platemap, plates.transfer_nl, plates.reagents)),
+        "worklist.csv": table_text(generic_worklist(platemap, plates.transfer_nl / 1000, plates.reagents)),
     }

@@ -168,6 +168,17 @@ class PlatesSection(Section):
     initial: int = Field(default=4, ge=1, description="Plates of round 0.")
     per_round: int = Field(default=4, ge=1, description="Plates of every later round.")
 
+    @property
+    def controls(self) -> dict[str, ControlWells]:
+        """The controls that there are, by role."""
+        given = {"negcon": self.negcon, "poscon": self.poscon}
+        return {role: control for role, control in given.items() if control is not None}
+
+    @property
+    def reagents(self) -> dict[str, str]:
+        """What is dispensed as each control, by role, where it is named."""
+        return {role: control.reagent for role, control in self.controls.items() if control.reagent}
+
     @model_validator(mode="after")
     def _replicates_fit(self) -> Self:
         for name in ("initial", "per_round"):
@@ -337,10 +348,6 @@ class ComputeSection(Section):
     )
 
 
-#: Alignments that know several features a well.
-PROFILE_METHODS = frozenset({"negcon", "tvn", "coral"})
-
-
 class CampaignConfig(Section):
     """The whole configuration of a campaign."""
 
@@ -361,13 +368,7 @@ class CampaignConfig(Section):
 
     @model_validator(mode="after")
     def _profiles_have_their_own_alignment(self) -> Self:
-        several, method = self.readout.output is not None, self.alignment.method
-        if several and method not in PROFILE_METHODS:
-            raise ValueError(
-                f"alignment.method {method} aligns one number a well; several features: negcon, tvn, coral"
-            )
-        if not several and method in PROFILE_METHODS - {"negcon"}:
-            raise ValueError(f"alignment.method {method} needs several features (readout.features, readout.output)")
+        several = self.readout.output is not None
         if several and self.alignment.anchors:
             raise ValueError("alignment.anchors tie plates by one number a well; leave them out with several features")
         if not several and self.alignment.regularisation is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.campaigns.config import AlignmentSection, PlatesSection, QualitySection, ReadoutSection
+from tasks.campaigns.config import AlignmentSection, CampaignConfig, PlatesSection, QualitySection, ReadoutSection
 from tasks.campaigns.designs import read_table
 from tasks.campaigns.membership import HIDDEN_ARMS
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
@@ -128,11 +128,8 @@ def judge_plate(
     platemap: Ref,
     library: Ref | None,
     features: Sequence[str] | None,
-    plates: PlatesSection,
-    quality: QualitySection,
-    readout: ReadoutSection,
-    min_controls: int,
     exclusions: pd.DataFrame,
+    config: CampaignConfig,
 ) -> Outputs:
     """One plate attempt against its plate map, and its quality; refused plates have no wells and no quality.
 
@@ -140,41 +137,20 @@ def judge_plate(
     `exclusions` have no value.
     """
     exclusions = exclusions[exclusions["attempt"].isin([0, head.attempt])]
-    reagents = {
-        role: control.reagent
-        for role, control in (("negcon", plates.negcon), ("poscon", plates.poscon))
-        if control is not None and control.reagent
-    }
-
-    def ids() -> frozenset[str]:
-        return frozenset(() if library is None else cp.load(library).obs_names)
 
     def compute() -> dict[str, Payload]:
         plan = _plans(cp.load(platemap)).get(head.barcode, _NO_PLAN)
         try:
-            wells = match_platemap(
-                load_plate(cp, head, parsed),
-                plan,
-                readout,
-                features=features,
-                reagents=reagents,
-                library=None if library is None else ids,
-            )
+            wells = _matched(cp, load_plate(cp, head, parsed), plan, library, features, config)
         except RejectedInput as error:
+            nothing = pd.DataFrame({name: pd.Series(dtype="object") for name in WELL_COLUMNS})
             return {
-                "wells": Payload("table", pd.DataFrame({name: pd.Series(dtype="object") for name in WELL_COLUMNS})),
+                "wells": Payload("table", nothing),
                 "quality": Payload("json", None),
                 "rejections": _rejections(error),
             }
         wells = exclude(wells, exclusions, ["value", *feature_columns(wells)])
-        verdict = assess_plate(
-            wells,
-            quality,
-            min_controls=min_controls,
-            fmt=plates.format,
-            transform=readout.transform,
-            exclude=_drawn_for_the_audit(plan),
-        )
+        verdict = _assessed(wells, plan, config)
         return {
             "wells": Payload("table", wells),
             "quality": Payload("json", verdict.model_dump(mode="json")),
@@ -185,21 +161,46 @@ def judge_plate(
         "plate": head.key,
         "content": head.content,
         "run": head.run,
-        "plates": {"format": plates.format},
-        "readout": {"transform": readout.transform, "output": readout.output},
-        "quality": quality.model_dump(mode="json", exclude=set(ACROSS_PLATES)),
-        "min_controls": min_controls,
-        "reagents": reagents,
+        "plates": {"format": config.plates.format},
+        "readout": {"transform": config.readout.transform, "output": config.readout.output},
+        "quality": config.quality.model_dump(mode="json", exclude=set(ACROSS_PLATES)),
+        "min_controls": config.alignment.min_controls,
+        "reagents": config.plates.reagents,
         "features": None if features is None else digest(sorted(features)),
         "exclusions": exclusions[["well", "reason"]].sort_values("well").to_numpy().tolist(),
     }
-    return cp.run(
-        f"plate/{head.key}",
-        PLATE,
-        compute,
-        outputs=("wells", "quality", "rejections"),
-        params=params,
-        inputs={"wells": parsed["wells"], "plates": parsed["plates"], "platemap": platemap},
+    inputs = {"wells": parsed["wells"], "plates": parsed["plates"], "platemap": platemap}
+    outputs = ("wells", "quality", "rejections")
+    return cp.run(f"plate/{head.key}", PLATE, compute, outputs=outputs, params=params, inputs=inputs)
+
+
+def _matched(
+    cp: Checkpointer,
+    plate: PlateReadout,
+    plan: pd.DataFrame,
+    library: Ref | None,
+    features: Sequence[str] | None,
+    config: CampaignConfig,
+) -> pd.DataFrame:
+    """Wells of a plate by its plate map; the library is loaded only when somebody has to be told apart."""
+
+    def ids() -> frozenset[str]:
+        return frozenset(() if library is None else cp.load(library).obs_names)
+
+    names = None if library is None else ids
+    return match_platemap(
+        plate, plan, config.readout, features=features, reagents=config.plates.reagents, library=names
+    )
+
+
+def _assessed(wells: pd.DataFrame, plan: pd.DataFrame, config: CampaignConfig) -> PlateQuality:
+    return assess_plate(
+        wells,
+        config.quality,
+        min_controls=config.alignment.min_controls,
+        fmt=config.plates.format,
+        transform=config.readout.transform,
+        exclude=_drawn_for_the_audit(plan),
     )
 
 
@@ -273,10 +274,7 @@ def align_run(
             "aligned": Payload("table", aligned[plate_keys(aligned).isin(cohort.new)].reset_index(drop=True)),
         }
 
-    nominal = {
-        role: None if control is None else control.nominal
-        for role, control in (("negcon", plates.negcon), ("poscon", plates.poscon))
-    }
+    nominal = {role: control.nominal for role, control in plates.controls.items()}
     params: dict[str, Any] = {"alignment": alignment, "nominal": nominal, "output": output, "new": sorted(cohort.new)}
     inputs = {f"plate {key}": ref for key, ref in cohort.wells.items()}
     inputs |= {f"known {name}": ref for name, ref in (cohort.known.items() if cohort.known else ())}

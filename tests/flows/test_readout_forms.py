@@ -162,8 +162,14 @@ def test_guides_of_a_gene_become_one_label(make_pilot):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"alignment": {"method": "tvn"}}, "needs several features"),
-        ({"readout__features": ["f*"], "readout__output": "f1"}, "aligns one number a well"),
+        (
+            {"alignment": {"method": "tvn"}},
+            r"alignment\.method \(for one number a well\): unknown name; .*one of b-score, negcon, plate",
+        ),
+        (
+            {"readout__features": ["f*"], "readout__output": "f1"},
+            r"alignment\.method \(for several features\): unknown name; .*expected one of coral, negcon, tvn",
+        ),
         ({"readout__features": ["f*"]}, "features and output go together"),
         ({"alignment": {"method": "negcon", "regularisation": 0.5}}, "is for several features"),
         ({"library__reagents": "guides"}, "no such annotation"),
