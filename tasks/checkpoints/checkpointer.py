@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from tasks.checkpoints.keys import Stage, stage_key
-from tasks.checkpoints.manifest import package_versions, worker_name
-from tasks.checkpoints.payloads import Payload, encode
+from tasks.checkpoints.payloads import encode
+from tasks.checkpoints.pieces import CallingThread, Compute, Piece, Place
 from tasks.checkpoints.progress import current_listener
 from tasks.checkpoints.reasons import why_computed
 from tasks.checkpoints.records import Event, NodeRecord, Status
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.store import CheckpointStore, DamagedCheckpoint, describe
 
-Compute = Callable[[], Mapping[str, Payload]]
+_LOOKING = 8  # checkpoints verified at once: each is held in memory meanwhile
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Checkpointer:
         self._flow_run = flow_run
         self._memory: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self._looking = threading.BoundedSemaphore(_LOOKING)
         self._listener = current_listener()
 
     def run(
@@ -74,17 +74,22 @@ class Checkpointer:
         params: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Ref] | None = None,
         seed: int | None = None,
+        place: Place | None = None,
+        device: bool = False,
     ) -> Outputs:
         """Give a node's outputs, from its checkpoint or by computing them.
 
         Args:
             node: Name of the node in this DAG, as `quality/P3.2`.
             stage: What kind of computation it is.
-            compute: Called without arguments on a miss; returns a payload for every name in `outputs`.
+            compute: Called without arguments on a miss; returns a payload for every name in `outputs`. See `Piece` for
+                what can be computed in another process.
             outputs: Names of the outputs.
             params: Everything besides inputs and seed on which the result depends.
             inputs: References by name.
             seed: Seed of the computation, None if it draws nothing.
+            place: Where it is computed, the calling thread if not given. No part of the key.
+            device: Whether it would use an accelerator. No part of the key.
         """
         params, inputs = _plain(dict(params or {})), dict(inputs or {})
         record = NodeRecord(
@@ -97,7 +102,8 @@ class Checkpointer:
             inputs={name: ref.sha256 for name, ref in inputs.items()},
         )
         started = time.perf_counter()
-        found = self.store.find(stage.name, record.key)
+        with self._looking:
+            found = self.store.find(stage.name, record.key)
         status: Status = "cached"
         if found.manifest is not None:
             refs, reason = found.manifest.refs(), "checkpoint found"
@@ -106,7 +112,8 @@ class Checkpointer:
             if self.plan:
                 refs, status = self._foresee(record, stage, compute, inputs, outputs), "planned"
             else:
-                refs, status = self._compute(record, compute, outputs, reason), "computed"
+                piece = Piece(self.store, record, outputs, compute, reason, self._flow_run, device)
+                refs, status = (place or CallingThread()).do(piece, self._listener).refs(), "computed"
         self._note(record.model_copy(update={"outputs": dict(refs)}), status, reason, time.perf_counter() - started)
         return Outputs(refs, status == "cached", reason)
 
@@ -147,28 +154,6 @@ class Checkpointer:
             )
         self._note(record.model_copy(update={"node": node}), "cached", "taken over from an earlier run", 0.0)
         return Outputs(record.outputs, True, "taken over from an earlier run")
-
-    def advanced(self, node: str, done: int, total: int) -> None:
-        """Tell whoever listens how far a long node is."""
-        self._listener.advanced(node, done, total)
-
-    def _compute(self, record: NodeRecord, compute: Compute, outputs: tuple[str, ...], why: str) -> dict[str, Ref]:
-        self._listener.started(record.node)
-        started, clock = datetime.now(UTC), time.perf_counter()
-        payloads = compute()
-        if set(payloads) != set(outputs):
-            raise TypeError(f"{record.node} gave {sorted(payloads)} instead of {sorted(outputs)}")
-        facts = {
-            **record.model_dump(include={"node", "version", "params", "inputs", "seed"}),
-            "why": why,
-            "started": started.isoformat(),
-            "ended": datetime.now(UTC).isoformat(),
-            "seconds": round(time.perf_counter() - clock, 6),
-            "worker": worker_name(),
-            "flow_run": self._flow_run,
-            "versions": package_versions(),
-        }
-        return self.store.save(record.stage, record.key, payloads, facts).refs()
 
     def _foresee(
         self, record: NodeRecord, stage: Stage, compute: Compute, inputs: Mapping[str, Ref], outputs: tuple[str, ...]

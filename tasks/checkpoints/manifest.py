@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import resource
 import socket
+import sys
 from functools import cache
 from typing import Any
 
@@ -45,7 +47,10 @@ class StoredPayload(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What `manifest.json` of a checkpoint says. Times are UTC in ISO 8601."""
+    """What `manifest.json` of a checkpoint says. Times are UTC in ISO 8601.
+
+    `worker` is the host and process that did it, `peak_rss_gib` the largest memory of that process up to then [GiB].
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,6 +67,7 @@ class Manifest(BaseModel):
     ended: str
     seconds: float
     worker: str
+    peak_rss_gib: float | None = None  # not in manifests of releases before this was recorded
     flow_run: str | None
     versions: dict[str, str]
 
@@ -79,3 +85,9 @@ def package_versions() -> dict[str, str]:
 def worker_name() -> str:
     """Host and process that does the work."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def peak_rss_gib() -> float:
+    """Largest resident memory of this process so far [GiB]."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 2 ** (30 if sys.platform == "darwin" else 20), 3)  # bytes there, KiB on Linux

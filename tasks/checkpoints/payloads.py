@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ from zarr.core.buffer import default_buffer_prototype
 
 from tasks.checkpoints.keys import digest, sha256
 from tasks.checkpoints.refs import Kind
+
+_CHUNK_BYTES, _CHUNK_ROWS = 2**23, 2**14  # at most, of one file of X
 
 SUFFIX: dict[Kind, str] = {
     "anndata": ".zarr",
@@ -124,8 +126,19 @@ def _encode_anndata(adata: anndata.AnnData) -> dict[str, bytes]:
     store = zarr.storage.MemoryStore()
     group = zarr.open_group(store, mode="w", zarr_format=3)
     with anndata.settings.override(auto_shard_zarr_v3=False):
-        anndata.io.write_elem(group, "/", adata)
+        anndata.experimental.write_dispatched(group, "/", adata, callback=_write_rows_together)
     return {name: buffer.to_bytes() for name, buffer in sorted(store._store_dict.items())}
+
+
+def _write_rows_together(
+    write: Callable[..., None], group: zarr.Group, key: str, value: Any, dataset_kwargs: Mapping[str, Any], iospec: Any
+) -> None:
+    """Cut X by rows alone, so that some of its rows can be read without the others."""
+    if key == "X" and isinstance(value, np.ndarray) and value.size:
+        rows = min(_CHUNK_BYTES // value[0].nbytes, _CHUNK_ROWS) or 1
+        power = 1 << (rows.bit_length() - 1)
+        dataset_kwargs = {**dataset_kwargs, "chunks": (min(power, len(value)), *value.shape[1:])}
+    write(group, key, value, dataset_kwargs=dataset_kwargs)
 
 
 def _decode_anndata(files: Mapping[str, bytes]) -> anndata.AnnData:

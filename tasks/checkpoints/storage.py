@@ -52,7 +52,8 @@ class Storage:
         self.is_local = "file" in ([self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol)
 
     def __getstate__(self) -> dict[str, str]:
-        return {"url": self.url}
+        # Another process may have another working directory.
+        return {"url": self._root if self.is_local else self.url}
 
     def __setstate__(self, state: dict[str, str]) -> None:
         self.url = state["url"]
@@ -61,6 +62,12 @@ class Storage:
     def below(self, *parts: str) -> Storage:
         """The same storage with a folder of it as root."""
         return Storage("/".join([self.url.rstrip("/"), *parts]))
+
+    def require_seen(self, where: str) -> None:
+        """Raise a UserError if this is a folder that this machine does not have; `where` is the machine's name."""
+        if self.is_local and not Path(self._root).is_dir():
+            todo = "Use a folder that all machines share under this name, or s3://…"
+            raise UserError("does not see the campaign's folder", where=where, got=self._root, todo=todo)
 
     def locate(self, path: str) -> str:
         """Full address of a path, for messages and links."""
@@ -95,10 +102,11 @@ class Storage:
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Contents of several files, asked for side by side. Missing ones are left out."""
         wanted = list(dict.fromkeys(paths))
-        found = self._side_by_side(self._read_or_none, wanted)
+        found = self._side_by_side(self.read_or_none, wanted)
         return {path: data for path, data in zip(wanted, found, strict=True) if data is not None}
 
-    def _read_or_none(self, path: str) -> bytes | None:
+    def read_or_none(self, path: str) -> bytes | None:
+        """Content of a file, None if there is none."""
         try:
             return self.read(path)
         except FileNotFoundError:

@@ -53,7 +53,7 @@ class CheckpointStore:
         """Look for an intact checkpoint of a key."""
         problem = None
         for generation in range(1, _GENERATIONS):
-            path = f"{_folder(stage, key)}/{_manifest_name(generation)}"
+            path = f"{_folder(stage, key)}/{manifest_name(generation)}"
             try:
                 data = self.storage.read(path)
             except FileNotFoundError:
@@ -107,7 +107,7 @@ class CheckpointStore:
         data = encode_json(manifest.model_dump(mode="json"))
         found = self.find(stage, key)
         while found.manifest is None:
-            if self.storage.create(f"{folder}/{_manifest_name(found.generation)}", data):
+            if self.storage.create(f"{folder}/{manifest_name(found.generation)}", data):
                 return manifest
             found = self.find(stage, key)
         return found.manifest
@@ -163,7 +163,8 @@ def _folder(stage: str, key: str) -> str:
     return f"checkpoints/{stage}/{key[:2]}/{key}"
 
 
-def _manifest_name(generation: int) -> str:
+def manifest_name(generation: int) -> str:
+    """Name of a checkpoint's manifest; a damaged checkpoint is followed by another generation."""
     return "manifest.json" if generation == 1 else f"manifest.{generation}.json"
 
 
