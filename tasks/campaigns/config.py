@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from tasks.campaigns.ensemble_settings import EnsembleSection, MlpSettings
+from tasks.campaigns.section import Section
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CampaignSection(Section):
@@ -256,26 +253,6 @@ class AlignmentSection(Section):
     )
 
 
-class EnsembleSection(Section):
-    """The predictors."""
-
-    model: str = Field(default="mlp", description="Model of a member.")
-    members: int = Field(default=16, ge=2, le=512, description="Members of the ensemble.")
-    hidden: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(
-        default=(128, 128), min_length=1, description="Width of each hidden layer."
-    )
-    epochs: int = Field(default=80, ge=1, description="Largest number of passes over the labels.")
-    patience: int = Field(
-        default=15, ge=1, description="Stop a member after so many epochs without a better held-out loss."
-    )
-    batch_size: int = Field(default=64, ge=2, description="Labels a gradient step.")
-    learning_rate: float = Field(default=4e-3, gt=0, description="Peak learning rate of AdamW.")
-    weight_decay: float = Field(default=1.0, ge=0, description="Decoupled weight decay.")
-    clip: float | None = Field(
-        default=3.0, gt=0, description="Standardised features are softly clipped at this many sd."
-    )
-
-
 class OperatorsSection(Section):
     """How Ω is estimated."""
 
@@ -340,12 +317,56 @@ class StoppingSection(Section):
     max_rounds: int = Field(default=8, ge=1, description="Rounds after round 0, at most. The risk is split over them.")
 
 
-class ComputeSection(Section):
-    """How the heavy work is cut into pieces."""
+class TlsSection(Section):
+    """Files with which client, scheduler and workers of a Dask cluster know each other (PEM)."""
 
+    ca: str = Field(min_length=1, description="Certificate of the authority that signed the others; a path.")
+    certificate: str = Field(min_length=1, description="Certificate of the client; a path.")
+    key: str = Field(min_length=1, description="Private key of the client; a path.")
+
+
+class ComputeSection(Section):
+    """How the heavy work is cut into pieces, and where they are done."""
+
+    dask: str = Field(
+        default="local",
+        pattern=r"^(local|cuda|(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})$",
+        description="local: this machine. cuda: a worker for each GPU of this machine (extra gpu). Else the address of "
+        "the scheduler of a running Dask cluster, tcp://host:port or tls://host:port.",
+    )
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="local: worker processes, each on one core. 0: the threads of this process, without Dask.",
+    )
+    wait_seconds: float = Field(
+        default=60.0, gt=0, description="An address: wait so long for the scheduler, and for the first worker [s]."
+    )
+    tls: TlsSection | None = Field(default=None, description="tls:// alone: the files that prove who is who.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="What networks are computed on. auto: a GPU where the worker has one. GPUs round in another way: "
+        "results are then close to those of the CPU, not the same bits.",
+    )
+    group_members: int = Field(
+        default=4,
+        ge=1,
+        le=512,
+        description="Members fitted together; each group is a checkpoint. Sets which pieces there are, whatever the "
+        "number of workers.",
+    )
     chunk_rows: int = Field(
         default=16384, ge=1, description="Perturbations predicted at a time; each chunk is a checkpoint."
     )
+
+    @model_validator(mode="after")
+    def _one_kind_of_cluster(self) -> Self:
+        if self.workers and self.dask != "local":
+            raise ValueError("workers goes with dask: local; another cluster brings its own")
+        if self.dask.startswith("tls:") != (self.tls is not None):
+            raise ValueError("tls:// needs the files in tls, and tls needs an address that begins with tls://")
+        return self
 
 
 class CampaignConfig(Section):
@@ -357,7 +378,9 @@ class CampaignConfig(Section):
     plates: PlatesSection
     quality: QualitySection = Field(default_factory=QualitySection)
     alignment: AlignmentSection = Field(default_factory=AlignmentSection)
-    ensemble: EnsembleSection = Field(default_factory=EnsembleSection)
+    ensemble: EnsembleSection = Field(
+        default_factory=MlpSettings, description="The predictors; `model` says which settings there are."
+    )
     operators: OperatorsSection = Field(default_factory=OperatorsSection)
     batch: BatchSection = Field(default_factory=BatchSection)
     stopping: StoppingSection = Field(default_factory=StoppingSection)

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from tasks.campaigns.config import CampaignConfig
+from tasks.campaigns.ensemble_settings import MODEL_NAMES
 from tasks.errors import UserError
 
 M = TypeVar("M", bound=BaseModel)
@@ -27,7 +28,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def read_config(path: str | Path) -> CampaignConfig:
-    """Read and check a campaign's configuration. Relative storage and library become absolute.
+    """Read and check a campaign's configuration. Relative paths (storage, library, TLS files) become absolute.
 
     Raises:
         UserError: If the file is missing, is not YAML, or does not fit the model.
@@ -91,7 +92,7 @@ def explain(error: ValidationError, where: str) -> UserError:
     """The first problem of a validation as one line, and how many more there are."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = _key(first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     more = f"{len(problems) - 1} more of this kind follow." if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -102,10 +103,23 @@ def explain(error: ValidationError, where: str) -> UserError:
     return UserError(f"{key}: {message}" if key else message, where=where, got=got, todo=more)
 
 
+def _key(location: tuple[int | str, ...]) -> str:
+    """Where a problem is, as the user wrote it: which model's settings were tried stands in no file."""
+    parts = [str(part) for part in location]
+    if parts[:1] == ["ensemble"] and len(parts) > 1 and parts[1] in MODEL_NAMES:
+        del parts[1]
+    return ".".join(parts)
+
+
 def _absolute(config: CampaignConfig, folder: Path) -> CampaignConfig:
-    storage, uri = (_resolve(text, folder) for text in (config.campaign.storage, config.library.uri))
-    campaign = config.campaign.model_copy(update={"storage": storage})
-    return config.model_copy(update={"campaign": campaign, "library": config.library.model_copy(update={"uri": uri})})
+    campaign = config.campaign.model_copy(update={"storage": _resolve(config.campaign.storage, folder)})
+    library = config.library.model_copy(update={"uri": _resolve(config.library.uri, folder)})
+    compute, tls = config.compute, config.compute.tls
+    if tls is not None:
+        compute = compute.model_copy(
+            update={"tls": tls.model_copy(update={name: _resolve(path, folder) for name, path in tls})}
+        )
+    return config.model_copy(update={"campaign": campaign, "library": library, "compute": compute})
 
 
 def _resolve(uri: str, folder: Path) -> str:

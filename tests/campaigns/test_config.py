@@ -1,4 +1,5 @@
 import textwrap
+from typing import get_args
 
 import pytest
 import yaml
@@ -128,14 +129,60 @@ def test_a_configuration_survives_the_round_trip(seed, gamma, shares, replicates
 def sections(model):
     yield model
     for field in model.model_fields.values():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            yield from sections(kind)
+        yield from (found for kind in kinds(field.annotation) for found in sections(kind))
+
+
+def kinds(annotation):
+    """The sections that a field may hold: itself, or those of a union."""
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, Section) else []
+    return [kind for part in get_args(annotation) for kind in kinds(part)]
 
 
 def test_every_field_says_what_it_is():
     for section in sections(CampaignConfig):
         for name, field in section.model_fields.items():
-            inner = field.annotation
-            if not (isinstance(inner, type) and issubclass(inner, Section)):
+            if not kinds(field.annotation):
                 assert field.description, f"{section.__name__}.{name} has no description"
+
+
+TLS = {"ca": "tls/ca.pem", "certificate": "/etc/lab/cert.pem", "key": "tls/key.pem"}
+
+
+def test_tls_files_are_found_beside_the_configuration(tmp_path):
+    text = changed(compute__dask="tls://scheduler.lab:8786", compute__tls=TLS)
+    (tmp_path / "campaign.yaml").write_text(text)
+    tls = read_config(tmp_path / "campaign.yaml").compute.tls
+    assert (tls.ca, tls.certificate) == (str(tmp_path / "tls/ca.pem"), "/etc/lab/cert.pem")
+
+
+@pytest.mark.parametrize(
+    "address", ["local", "cuda", "tcp://10.0.0.7:8786", "tcp://[::1]:8786", "tcp://dask-scheduler:1"]
+)
+def test_places_to_compute(address):
+    assert parse_config(changed(compute__dask=address), "x").compute.dask == address
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dask": "10.0.0.7:8786"}, "compute.dask: "),
+        ({"dask": "tcp://10.0.0.7"}, "compute.dask: "),
+        ({"dask": "ucx://10.0.0.7:8786"}, "compute.dask: "),
+        ({"dask": "cuda", "workers": 2}, "workers goes with dask: local"),
+        ({"dask": "tcp://10.0.0.7:8786", "workers": 2}, "workers goes with dask: local"),
+        ({"dask": "tls://10.0.0.7:8786"}, "tls:// needs the files in tls"),
+        ({"dask": "tcp://10.0.0.7:8786", "tls": TLS}, "an address that begins with tls://"),
+        ({"dask": "tls://10.0.0.7:8786", "tls": {"ca": "x"}}, "compute.tls.certificate is missing"),
+        ({"tls": TLS}, "an address that begins with tls://"),
+        ({"workers": -1}, "compute.workers: "),
+        ({"group_members": 0}, "compute.group_members: "),
+        ({"wait_seconds": 0}, "compute.wait_seconds: "),
+        ({"device": "gpu"}, "compute.device: "),
+        ({"gpus": 1}, "unknown key compute.gpus"),
+    ],
+)
+def test_places_to_compute_that_cannot_be(changes, words):
+    with pytest.raises(UserError) as caught:
+        parse_config(changed(**{f"compute__{name}": value for name, value in changes.items()}), "x")
+    assert words in str(caught.value)

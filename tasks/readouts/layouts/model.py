@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from tasks.campaigns.config import Section
+from tasks.campaigns.section import Section
 from tasks.errors import UserError
 from tasks.readouts.layouts.source import Line, Source, read_table
 from tasks.readouts.wells import normalise_well, plate_shape, plate_wells

@@ -14,9 +14,9 @@ from tasks.campaigns.config import (
     PlatesSection,
     QualitySection,
     ReadoutSection,
-    Section,
 )
 from tasks.campaigns.reading import parse_model, read_text
+from tasks.campaigns.section import Section
 from tasks.readouts.layouts import Layout, parse_layout
 
 
