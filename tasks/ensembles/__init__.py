@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from tasks.ensembles.ensemble import Ensemble, Kind, ensemble_from_tensors, ensemble_to_tensors
-from tasks.ensembles.mlp import fit_mlp
-from tasks.ensembles.predict import Prediction, predict
+from tasks.ensembles.ensemble import Ensemble, ensemble_from_tensors, ensemble_to_tensors
+from tasks.ensembles.fitting import fit_ensemble
+from tasks.ensembles.models import Model
+from tasks.ensembles.predict import Prediction, interval, predict
+from tasks.ensembles.registry import MODELS
+from tasks.ensembles.target import Kind, Target
 from tasks.ensembles.training_set import TrainingSet
-
-MODELS = {"mlp": fit_mlp}
 
 __all__ = [
     "MODELS",
     "Ensemble",
     "Kind",
+    "Model",
     "Prediction",
+    "Target",
     "TrainingSet",
     "ensemble_from_tensors",
     "ensemble_to_tensors",
-    "fit_mlp",
+    "fit_ensemble",
+    "interval",
     "predict",
 ]

@@ -1,98 +1,95 @@
-"""Multilayer perceptrons: members trained together in batched matrix products."""
+"""Deep ensemble: perceptrons from different starts, each stopped on other plates."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from tasks.campaigns.config import EnsembleSection, OperatorsSection
-from tasks.ensembles.determinism import one_thread
-from tasks.ensembles.ensemble import Ensemble, Kind
-from tasks.ensembles.network import output, penultimate, standardisation
-from tasks.ensembles.posterior import PRIOR_VARIANCE, feature_projection, last_layer_posterior
-from tasks.ensembles.training import Problem, Progress, standardised_problem, target_scaling, train_members
+from tasks.campaigns.config import OperatorsSection
+from tasks.campaigns.ensemble_settings import MlpSettings
+from tasks.ensembles.ensemble import Ensemble, Part, Progress
+from tasks.ensembles.folds import held_out, labels_per_epoch
+from tasks.ensembles.models import Said
+from tasks.ensembles.perceptrons import facts_of, preparation, say, with_posterior
+from tasks.ensembles.problem import pose
+from tasks.ensembles.target import Target
+from tasks.ensembles.training import Group
 from tasks.ensembles.training_set import TrainingSet
 from tasks.errors import UserError
 
 
-def fit_mlp(
-    train: TrainingSet,
-    config: EnsembleSection,
-    kind: Kind,
-    operators: OperatorsSection,
-    seed: int,
-    progress: Progress | None = None,
-) -> Ensemble:
-    """Fit M perceptrons, each on its own bootstrap of the labels, from its own start, in its own order.
-
-    AdamW with a cosine schedule; each member keeps the weights of the epoch at which the labels outside its bootstrap
-    were predicted best. Labels are weighted by 1/(1 + v/v̄), v their variance and v̄ its mean: the precision when what
-    the features cannot explain varies as much as the average label's noise. Same seed, same bits, whatever the number
-    of threads (determinism.py).
-
-    Args:
-        train: n labels.
-        config: Sizes and schedule.
-        kind: continuous (squared error) or binary (cross-entropy on classes 0 and 1).
-        operators: Whether and how the last-layer posterior is kept, and how many ensemble features.
-        seed: Seed of every random choice.
-        progress: Called now and then, from the calling thread, with (epochs done, epochs),
-            summed over groups of members.
-
-    Returns:
-        The ensemble.
-
-    Raises:
-        UserError: Binary targets other than 0 and 1.
-        NumericalError: The loss of a member is never finite.
+class Mlp:
+    """M perceptrons, each from its own start, in its own order, with other labels left out.
 
     Source:
-        Deep ensembles: Lakshminarayanan et al. 2017, with bagging: Breiman 1996. AdamW: Loshchilov & Hutter 2019.
+        Deep ensembles: Lakshminarayanan et al. 2017. Defaults of the training: Holzmüller et al. 2024.
     """
-    _check_classes(train, kind)
-    *rngs, sketch_rng = [
-        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(config.members + 1)
-    ]
-    with one_thread():
-        scaling = standardisation(torch.from_numpy(train.features), config.clip) | target_scaling(train, kind)
-        problem = standardised_problem(train, kind, scaling)
-        weights, history = train_members(problem, config, rngs, progress)
-        best = np.nanmin(history, axis=1)
-        tensors = scaling | weights
-        activations = penultimate(tensors, problem.inputs)
-        tensors |= feature_projection(activations, operators.features)
-        if operators.within == "last-layer":
-            curvature = _curvature(problem, output(tensors, activations), torch.from_numpy(best))
-            tensors["posterior"] = last_layer_posterior(
-                activations, curvature, PRIOR_VARIANCE[kind], operators.sketch, sketch_rng
-            )
-    meta = {
-        "model": "mlp",
-        "kind": kind,
-        "members": config.members,
-        "hidden": list(config.hidden),
-        "labels": len(train),
-        "features": int(train.features.shape[1]),
-        "seed": seed,
-        "best_epoch": [int(epoch) for epoch in np.nanargmin(history, axis=1)],
-        "held_out_loss": [float(loss) for loss in best],
-    }
-    return Ensemble(kind, {name: tensors[name] for name in sorted(tensors)}, history, meta)
 
+    def groups(self, settings: MlpSettings, size: int) -> list[range]:
+        """Members that are trained together."""
+        starts = range(0, settings.members, size)
+        return [range(start, min(start + size, settings.members)) for start in starts]
 
-def _check_classes(train: TrainingSet, kind: Kind) -> None:
-    if kind == "binary" and not np.isin(train.targets, (0.0, 1.0)).all():
-        raise UserError(
-            "targets of a binary readout must be classes",
-            where="training set",
-            got=train.targets.min(),
-            expected="0 or 1",
+    def fit(
+        self,
+        train: TrainingSet,
+        target: Target,
+        settings: MlpSettings,
+        seed: int,
+        members: range,
+        device: torch.device,
+        progress: Progress | None = None,
+    ) -> Part:
+        """Train some members in batched products; each keeps the weights of the epoch with the least held-out loss.
+
+        Raises:
+            UserError: Targets of another kind; a noise head for classes; plates that cannot be held out.
+            NumericalError: The loss of a member is never finite.
+        """
+        if settings.noise_head and target.kind != "continuous":
+            raise UserError("a noise head is for continuous readouts", where="ensemble.noise_head", got=target.kind)
+        problem = pose(train, target, preparation(train, target, settings), device, noise_head=settings.noise_head)
+        masks, by = held_out(train, settings, seed, members)
+        per_epoch = labels_per_epoch(train, settings, seed)
+        rngs = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, member))) for member in members]
+        weights, history = Group(problem, masks, per_epoch, settings, rngs).train(progress)
+        arrays = {name: value.cpu().numpy() for name, value in weights.items()}
+        epochs = int(np.isfinite(history).sum(axis=1).max())
+        facts = {"epochs": epochs, "samples": epochs * per_epoch * len(members), "device": device.type, "held_out": by}
+        return Part(arrays | {"held_out": masks.astype(np.uint8)}, history, facts)
+
+    def join(
+        self,
+        train: TrainingSet,
+        target: Target,
+        settings: MlpSettings,
+        operators: OperatorsSection,
+        seed: int,
+        parts: Sequence[Part],
+    ) -> Ensemble:
+        """All members as one ensemble, with their last-layer posterior."""
+        tensors = preparation(train, target, settings)
+        for name in parts[0].arrays:
+            tensors[name] = torch.from_numpy(np.concatenate([np.asarray(part.arrays[name]) for part in parts]))
+        tensors = with_posterior(train, target, settings, operators, seed, tensors, noise_head=settings.noise_head)
+        epochs = max(part.history.shape[1] for part in parts)
+        history = np.concatenate(
+            [
+                np.pad(part.history, ((0, 0), (0, epochs - part.history.shape[1])), constant_values=math.nan)
+                for part in parts
+            ]
         )
+        meta = {
+            **facts_of(settings, noise_head=settings.noise_head),
+            "best_epoch": [int(epoch) for epoch in np.nanargmin(history, axis=1)],
+            "held_out_loss": [float(loss) for loss in np.nanmin(history, axis=1)],
+            "held_out": parts[0].facts["held_out"],
+        }
+        return Ensemble(target, tensors, history, meta)
 
-
-def _curvature(problem: Problem, predictions: torch.Tensor, held_out_loss: torch.Tensor) -> torch.Tensor:
-    """(M, n) second derivative of each label's negative log likelihood by the member's output."""
-    if problem.kind == "binary":
-        probability = torch.sigmoid(predictions)
-        return problem.weights * probability * (1.0 - probability)
-    return problem.weights / held_out_loss.float()[:, None]
+    def say(self, ensemble: Ensemble, features: torch.Tensor) -> Said:
+        """What the members say about (k, d) features."""
+        return say(ensemble, features)

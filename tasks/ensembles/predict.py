@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +10,16 @@ import torch
 
 from tasks.ensembles.determinism import one_thread
 from tasks.ensembles.ensemble import Ensemble
-from tasks.ensembles.network import output, penultimate, standardise, with_constant
+from tasks.ensembles.leading import leading_features
+from tasks.ensembles.models import Said
+from tasks.ensembles.out_of_fold import LEVELS
+from tasks.ensembles.registry import MODELS
 from tasks.errors import UserError
 
+_NORMAL_90 = 1.6448536269514722  # half of the 90% interval of a standard normal value
+
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -21,28 +27,34 @@ class Prediction:
     """What an ensemble says about n perturbations.
 
     Attributes:
-        members: (n, M) prediction of each member [readout unit], or probability of class 1.
+        members: (n, M) prediction of each member [readout unit], or probability; (n, M, C) of several outputs or
+            classes.
         within: (n, r) factor of the members' own posterior covariance [readout unit]: within·withinᵀ sketches
             mean_m Φ_m S_m Φ_mᵀ. r = 0 when the ensemble was fitted without it.
         features: (n, p+1) leading ensemble features, the last one constant 1.
+        sd: (n, C) standard deviation of a new readout [readout unit], as wide as out-of-fold residuals show it must be:
+            90% of new readouts should lie within 1.645 of them. (n, 0) for classes.
     """
 
     members: Float32
     within: Float32
     features: Float32
+    sd: Float32 = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     @property
-    def mean(self) -> npt.NDArray[np.float64]:
-        """(n,) mean over the members."""
-        mean: npt.NDArray[np.float64] = self.members.mean(axis=1, dtype=np.float64)
-        return mean
+    def per_member(self) -> Float64:
+        """(n, M, C), however many columns there are."""
+        members = self.members.astype(np.float64)
+        return members[..., None] if members.ndim == 2 else members
+
+    @property
+    def mean(self) -> Float64:
+        """(n,) mean over the members, of the only output; (n, C) of several."""
+        return np.asarray(self.members.mean(axis=1, dtype=np.float64))
 
 
-def predict(ensemble: Ensemble, features: npt.NDArray[np.floating], rows: int = 4096) -> Prediction:
+def predict(ensemble: Ensemble, features: npt.NDArray[np.floating], rows: int = 2048) -> Prediction:
     """Predict perturbations from their features, a few thousand rows at a time.
-
-    Binary: a member's posterior covariance is carried from its logit to its probability by the slope p(1 − p)
-    (delta method).
 
     Args:
         ensemble: M members fitted on d features.
@@ -55,7 +67,7 @@ def predict(ensemble: Ensemble, features: npt.NDArray[np.floating], rows: int = 
     Raises:
         UserError: Another number of features than the ensemble was fitted on, or values that are not finite.
     """
-    expected = len(ensemble.tensors["feature_mean"])
+    expected = int(ensemble.meta["features"])
     if features.ndim != 2 or features.shape[1] != expected:
         raise UserError(
             "the features do not fit the ensemble",
@@ -67,27 +79,47 @@ def predict(ensemble: Ensemble, features: npt.NDArray[np.floating], rows: int = 
     if not np.isfinite(features).all():
         row = int(np.argwhere(~np.isfinite(features).all(axis=1))[0][0])
         raise UserError("a feature is not finite", where=f"library row {row} of this chunk", expected="finite numbers")
+    model = MODELS[ensemble.meta["model"]]
+    device = next(iter(ensemble.tensors.values())).device
     with one_thread(), torch.no_grad():
-        chunks = torch.split(torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)), rows)
-        parts = [_predict_chunk(ensemble, chunk) for chunk in chunks]
-    members, within, leading = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
-    return Prediction(members, within, leading)
+        parts: list[list[torch.Tensor]] = []
+        for chunk in torch.split(torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)), rows):
+            said = model.say(ensemble, chunk.to(device))
+            members = said.members[..., 0] if ensemble.target.columns == 1 else said.members
+            leading = leading_features(ensemble.tensors, said.embedding)
+            parts.append([members, said.within, leading, predictive_sd(ensemble, said)])
+    return Prediction(*(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)))
 
 
-def _predict_chunk(ensemble: Ensemble, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    tensors = ensemble.tensors
-    activations = penultimate(tensors, standardise(tensors, features))
-    outputs = output(tensors, activations)
-    if ensemble.kind == "binary":
-        members = torch.sigmoid(outputs)
-        slope = members * (1.0 - members)
-    else:
-        members = tensors["target_mean"] + tensors["target_scale"] * outputs
-        slope = tensors["target_scale"].expand_as(outputs)
-    if "posterior" in tensors:
-        within = torch.einsum("mnh,mhr->nr", with_constant(activations) * slope[..., None], tensors["posterior"])
-    else:
-        within = outputs.new_zeros(len(features), 0)
-    stacked = activations.permute(1, 0, 2).flatten(start_dim=1)
-    leading = stacked @ tensors["projection"] - tensors["projection_mean"]
-    return members.T, within, torch.cat([leading, torch.ones_like(leading[:, :1])], dim=1)
+def interval(ensemble: Ensemble, said: Prediction, level: float) -> tuple[Float64, Float64]:
+    """Interval of a new readout, as wide as out-of-fold residuals show it must be.
+
+    Args:
+        ensemble: Of a continuous readout.
+        said: Its prediction of n perturbations.
+        level: One of `LEVELS`.
+
+    Returns:
+        Lower and upper end (n, C) [readout unit].
+
+    Raises:
+        UserError: The ensemble has no out-of-fold residuals, or another level is asked for.
+    """
+    known = ensemble.meta["intervals"]
+    if known is None or level not in LEVELS:
+        raise UserError("no such interval", got=level if known else ensemble.target.kind, expected=f"one of {LEVELS}")
+    factors = np.asarray(known["factors"])
+    half = factors[LEVELS.index(level)] / factors[LEVELS.index(0.9)] * _NORMAL_90 * said.sd.astype(np.float64)
+    mean = said.per_member.mean(axis=1)
+    return mean - half, mean + half
+
+
+def predictive_sd(ensemble: Ensemble, said: Said) -> torch.Tensor:
+    """(k, C) sd of a new readout: √(noise + spread), scaled to hold 90% of the out-of-fold residuals."""
+    known = ensemble.meta["intervals"]
+    if known is None:
+        return said.members.new_zeros(len(said.members), 0)
+    noise = said.noise if said.noise.shape[1] else said.noise.new_tensor(known["noise_variance"])
+    factor = said.noise.new_tensor(known["factors"][LEVELS.index(0.9)]) / _NORMAL_90
+    spread = (said.members - said.members.mean(dim=1, keepdim=True)).square().sum(dim=1) / (ensemble.members - 1)
+    return factor * (noise + spread).sqrt()

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from tasks.campaigns.config import EnsembleSection, OperatorsSection
-from tasks.ensembles import Ensemble, Kind, TrainingSet, fit_mlp
+from tasks.campaigns.config import OperatorsSection
+from tasks.campaigns.ensemble_settings import MlpSettings
+from tasks.ensembles import Ensemble, Kind, Target, TrainingSet, fit_ensemble
 
-SMALL = {"members": 5, "hidden": (16, 8), "epochs": 30, "patience": 30, "batch_size": 32, "learning_rate": 1e-2}
+SMALL = {"members": 5, "hidden": (16, 8), "epochs": 30}
 
 
 class Labels(Protocol):
@@ -22,19 +23,21 @@ class Fit(Protocol):
 
 
 def smooth_labels(n: int, seed: int, noise: float = 0.1) -> TrainingSet:
-    """Labels 3 + 2·sin(x_0) + x_1 + noise on 5 features: one constant, one heavy-tailed."""
+    """Labels 3 + 2·sin(x_0) + x_1 + noise on 5 features: one constant, one heavy-tailed; ten plates."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 5))
     x[:, 3] = 7.0
     x[:, 4] = rng.standard_t(2, size=n)
     y = 3 + 2 * np.sin(x[:, 0]) + x[:, 1] + noise * rng.normal(size=n)
-    return TrainingSet(x, y, np.full(n, noise**2))
+    return TrainingSet(x, y, np.full(n, noise**2), np.arange(10) == rng.integers(10, size=n)[:, None])
 
 
 def fit_small(train: TrainingSet, kind: Kind = "continuous", seed: int = 1, **config: Any) -> Ensemble:
     keys = ("within", "sketch", "features")
     operators = {"sketch": 32, "features": 6} | {key: config.pop(key) for key in keys if key in config}
-    return fit_mlp(train, EnsembleSection(**{**SMALL, **config}), kind, OperatorsSection(**operators), seed)
+    columns = config.pop("columns", train.targets.shape[1])
+    settings = MlpSettings(**{**SMALL, **config})
+    return fit_ensemble(train, Target(kind, columns), settings, OperatorsSection(**operators), seed)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +57,7 @@ def train() -> TrainingSet:
 
 @pytest.fixture(scope="session")
 def classes(train: TrainingSet) -> TrainingSet:
-    return TrainingSet(train.features, (train.targets > 3.5).astype(float), np.zeros(len(train)))
+    return TrainingSet(train.features, train.targets > 3.5, np.zeros(len(train)), train.plates)
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from tasks.ensembles import ensemble_from_tensors, ensemble_to_tensors, predict
-from tasks.ensembles.network import output, penultimate, standardise
-from tasks.ensembles.posterior import feature_projection, last_layer_posterior
+from tasks.ensembles.encoding import encode
+from tasks.ensembles.leading import feature_projection
+from tasks.ensembles.network import Shape, output, penultimate
+from tasks.ensembles.posterior import last_layer_posterior
 from tasks.errors import NumericalError, UserError
 
 
@@ -34,7 +36,7 @@ def with_ones(activations: torch.Tensor) -> np.ndarray:
 def test_chunks_change_nothing_beyond_rounding(name, rows, train, request):
     model = request.getfixturevalue(name)
     whole, parts = predict(model, train.features[:20]), predict(model, train.features[:20], rows=rows)
-    for field in ("members", "within", "features"):
+    for field in ("members", "within", "features", "sd"):
         np.testing.assert_allclose(getattr(parts, field), getattr(whole, field), rtol=1e-4, atol=1e-5)
 
 
@@ -43,10 +45,13 @@ def test_full_sketch_is_the_mean_posterior_covariance(kind, train, classes, fit)
     labels = train if kind == "continuous" else classes
     model = fit(labels, kind, sketch=5 * (8 + 1))
     tensors = model.tensors
-    activations = penultimate(tensors, standardise(tensors, torch.from_numpy(labels.features)))
-    outputs, phi = output(tensors, activations).double().numpy(), with_ones(activations)
+    activations = penultimate(tensors, encode(tensors, torch.from_numpy(labels.features)), Shape())
+    outputs, phi = output(tensors, activations)[..., 0].double().numpy(), with_ones(activations)
     if kind == "continuous":
-        curvature = np.ones_like(outputs) / np.array(model.meta["held_out_loss"])[:, None]
+        residuals = (labels.targets[:, 0] - float(tensors["target_mean"])) / float(tensors["target_scale"]) - outputs
+        held = tensors["held_out"].numpy().astype(bool)
+        mean_square = np.array([np.mean(row[mask] ** 2) for row, mask in zip(residuals, held, strict=True)])
+        curvature = np.ones_like(outputs) / mean_square[:, None]
         slope, prior = np.full((5, 20), float(tensors["target_scale"])), 1.0
     else:
         probability = 1 / (1 + np.exp(-outputs))
@@ -61,11 +66,12 @@ def test_sketch_is_right_on_average_and_close_each_time():
     rng = np.random.default_rng(0)
     activations = torch.from_numpy(rng.normal(size=(4, 60, 30)))
     curvature = torch.from_numpy(rng.uniform(0.5, 2, size=(4, 60)))
+    chunks = list(zip(activations.split(25, dim=1), curvature.split(25, dim=1), strict=True))
     points = with_ones(activations)[:, :10]
     oracle = dense_within(with_ones(activations), curvature.numpy(), 1.0, points)
     sketches = []
     for seed in range(60):
-        fold = last_layer_posterior(activations, curvature, 1.0, 64, np.random.default_rng(seed)).numpy()
+        fold = last_layer_posterior(chunks, 1.0, 64, np.random.default_rng(seed)).numpy()
         within = np.einsum("mnh,mhr->nr", points, fold)
         sketches.append(within @ within.T)
     np.testing.assert_allclose(np.mean(sketches, axis=0), oracle, rtol=0, atol=0.05 * np.diag(oracle).max())
@@ -97,9 +103,8 @@ def test_leading_features_are_uncorrelated_and_ordered_over_the_labels(ensemble,
 
 @pytest.mark.parametrize("n", [12, 80])  # fewer and more labels than the 30 activations
 def test_projection_agrees_with_a_singular_value_decomposition(n):
-    activations = torch.from_numpy(np.random.default_rng(n).normal(size=(3, n, 10)))
-    stacked = activations.numpy().transpose(1, 0, 2).reshape(n, 30)
-    found = feature_projection(activations, 64)
+    stacked = np.random.default_rng(n).normal(size=(n, 30))
+    found = feature_projection(torch.from_numpy(stacked), 64)
     scores = stacked @ found["projection"].numpy() - found["projection_mean"].numpy()
     u, s, _ = np.linalg.svd(stacked - stacked.mean(axis=0), full_matrices=False)
     rank = min(n - 1, 30)
@@ -111,7 +116,7 @@ def test_projection_agrees_with_a_singular_value_decomposition(n):
 def test_indefinite_precision_is_an_error():
     activations = torch.ones(2, 5, 3)
     with pytest.raises(NumericalError, match=r"members \[0, 1\] is not positive definite"):
-        last_layer_posterior(activations, torch.full((2, 5), -10.0), 1.0, 4, np.random.default_rng(0))
+        last_layer_posterior([(activations, torch.full((2, 5), -10.0))], 1.0, 4, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("name", ["ensemble", "classifier"])
@@ -120,10 +125,10 @@ def test_storage_round_trip_changes_no_prediction(name, train, request):
     arrays, meta = ensemble_to_tensors(model)
     again = ensemble_from_tensors(arrays, json.loads(json.dumps(meta)))
     before, after = predict(model, train.features), predict(again, train.features)
-    for field in ("members", "within", "features"):
+    for field in ("members", "within", "features", "sd"):
         np.testing.assert_array_equal(getattr(before, field), getattr(after, field))
     np.testing.assert_array_equal(again.history, model.history)
-    assert (again.kind, again.members, again.meta) == (model.kind, model.members, model.meta)
+    assert (again.target, again.members, again.meta) == (model.target, model.members, model.meta)
 
 
 def test_what_is_not_an_ensemble_is_refused():
