@@ -10,22 +10,26 @@ import pandas as pd
 
 from tasks.campaigns.ledger import Run
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
+from tasks.checkpoints.manifest import Manifest
 from tasks.checkpoints.refs import Ref
-from tasks.checkpoints.store import DamagedCheckpoint
+from tasks.checkpoints.store import CheckpointStore, DamagedCheckpoint
+from tasks.publishing.calibration_data import judge
+from tasks.publishing.training_data import STAGES, losses_table, work_table
 
-_FORWARD = ["perturbation", "predicted", "sd", "measured", "arm", "round"]
+_FORWARD = ["perturbation", "predicted", "sd", "epistemic", "measured", "arm", "round"]
 
 
 def report_tables(
     cp: Checkpointer,
     looks: Sequence[Run],
     now: Mapping[str, Any],
-    labels: Outputs,
     standing: Ref,
     omega: Outputs,
     fitted: Outputs,
     forward: Sequence[Outputs],
     batch: pd.DataFrame | None,
+    screen: pd.DataFrame,
+    kind: str,
 ) -> dict[str, Any]:
     """The tables of a report that come from checkpoints.
 
@@ -33,21 +37,28 @@ def report_tables(
         cp: Reads checkpoints.
         looks: Decided runs before this one, of all rounds, in the order they were published.
         now: This look: round, run, look, bound, estimate, gamma, wells_used.
-        labels: Labels of this round.
         standing: Membership of this round.
         omega: The error operator of this round.
         fitted: The ensemble of this round.
         forward: Forward residuals of this round, on training and on audit labels; empty in the first.
         batch: The proposed batch.
+        screen: obs of the published screen.
+        kind: Kind of the readout.
     """
     newest = {run.round_index: run for run in looks if run.round_index < now["round"]}
     table = cp.load(standing)
+    residuals = forward_table(cp, list(newest.values()), forward)
+    pieces = _manifests(cp)
+    facts = {one.node: cp.load(one.payloads["facts"].ref()) for one in pieces if one.stage == "fit"}
     return {
         "history": looks_table(looks, now),
-        "forward": forward_table(cp, list(newest.values()), forward),
+        "forward": residuals,
+        "calibration": judge(residuals, screen, kind, now["round"]),
         "spectrum": spectrum_table(cp.load(omega["spectra"])),
         "eigenmap": eigenmap_table(cp.load(omega["coordinates"]), table, batch),
-        "losses": losses_table(cp.load(fitted["tensors"])["history"]),
+        "fit": cp.load(fitted["facts"]),
+        "losses": losses_table(cp.load(fitted["tensors"]).get("history")),
+        "work": work_table(pieces, facts, [event.node for event in cp.events if event.status == "computed"]),
     }
 
 
@@ -65,7 +76,6 @@ def forward_table(cp: Checkpointer, earlier: Sequence[Run], now: Sequence[Output
     if not tables:
         return None
     table = pd.concat(tables, ignore_index=True)
-    table["sd"] = np.sqrt(table["epistemic"] ** 2 + table["variance"])
     table["round"] = table["reference"] + 1
     # Hidden members of the audit set and of the random arms are one uniform sample of what nobody chose: the control.
     table["arm"] = table["arm"].replace({"audit": "random"})
@@ -96,10 +106,13 @@ def eigenmap_table(
     )
 
 
-def losses_table(history: np.ndarray[Any, Any]) -> pd.DataFrame:
-    """Held-out loss of each member by epoch, where it was still learning."""
-    member, epoch = np.nonzero(np.isfinite(history))
-    return pd.DataFrame({"member": member, "epoch": epoch, "loss": history[member, epoch]})
+def _manifests(cp: Checkpointer) -> list[Manifest]:
+    """Of the nodes that fitted this round's ensemble and predicted the library; payloads are not read again."""
+    store = CheckpointStore(cp.store.storage, verify="size")
+    nodes = [record for record in cp.records.values() if record.stage in STAGES]
+    own = [record for record in nodes if not record.node.startswith("reference/")]
+    found = [store.find(record.stage, record.key).manifest for record in sorted(own, key=lambda record: record.node)]
+    return [manifest for manifest in found if manifest is not None]
 
 
 def _load(cp: Checkpointer, ref: Ref) -> pd.DataFrame | None:

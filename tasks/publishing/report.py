@@ -8,13 +8,16 @@ from plotly.offline import get_plotlyjs
 from tasks.publishing.cards.accuracy import bound_card, learning_card
 from tasks.publishing.cards.batch import batch_card
 from tasks.publishing.cards.calibration import calibration_card
-from tasks.publishing.cards.computation import downloads_card, glossary_card, losses_card, recomputed_card
+from tasks.publishing.cards.calibration_course import course_card
+from tasks.publishing.cards.computation import downloads_card, glossary_card, recomputed_card
 from tasks.publishing.cards.eigenspace import eigenmap_card, spectrum_card
+from tasks.publishing.cards.losses import losses_card
 from tasks.publishing.cards.overview import agreement_card, distribution_card, extremes_card
 from tasks.publishing.cards.parts import Section
 from tasks.publishing.cards.plate_pictures import rim_size
 from tasks.publishing.cards.quality import quality_card
 from tasks.publishing.cards.verdict import verdict
+from tasks.publishing.cards.work import fit_card, work_card
 from tasks.publishing.report_data import ReportData
 from tasks.publishing.templating import as_json, environment
 
@@ -53,11 +56,14 @@ def render_report(data: ReportData) -> str:
 def _sections(data: ReportData) -> tuple[Section, ...]:
     """Every card in reading order."""
     return (
-        Section("accuracy", "Accuracy", (bound_card(data), learning_card(data), calibration_card(data))),
+        Section("accuracy", "Accuracy", (bound_card(data), learning_card(data))),
+        Section("calibration", "Calibration", (calibration_card(data), course_card(data))),
         Section("batch", "Next batch", (batch_card(data), spectrum_card(data), eigenmap_card(data))),
         Section("plates", "Plates", (quality_card(data),)),
         Section("screen", "Hybrid screen", (distribution_card(data), agreement_card(data), extremes_card(data))),
-        Section("computation", "Computation", (recomputed_card(data), losses_card(data))),
+        Section(
+            "computation", "Computation", (losses_card(data), fit_card(data), work_card(data), recomputed_card(data))
+        ),
         Section("files", "Files and words", (downloads_card(data), glossary_card())),
     )
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from tasks.errors import UserError
+from tasks.publishing.calibration_data import Judged
+from tasks.publishing.training_data import WORK_COLUMNS
 
 DECISION_KEYS = (
     "stop", "reason", "rule", "bound", "estimate", "gamma", "risk", "risk_spent", "risk_left", "risk_this_look", "look",
@@ -19,14 +21,15 @@ DECISION_KEYS = (
 COLUMNS: dict[str, tuple[str, ...]] = {
     "history": ("round", "run", "look", "bound", "estimate", "gamma", "wells_used"),
     "plate_states": ("round", "barcode", "attempt", "state", "reason"),
-    "forward": ("perturbation", "predicted", "sd", "measured", "arm"),
+    "forward": ("perturbation", "predicted", "measured", "arm"),
     "spectrum": ("mode", "eigenvalue", "operator"),
     "batch": ("perturbation", "action", "arm", "slot", "rank", "score", "mode", "reason"),
     "platemap": ("barcode", "well", "row", "column", "role", "perturbation", "slot"),
     "eigenmap": ("perturbation", "z1", "z2", "group"),
     "screen": ("value", "source", "standard_error", "lower", "upper", "predicted", "measured", "audit"),
     "recomputed": ("node", "status", "reason"),
-    "losses": ("member", "epoch", "loss"),
+    "losses": ("member", "epoch", "loss", "best"),
+    "work": WORK_COLUMNS,
 }
 
 _SCHEME = re.compile(r"^\s*(?:[A-Za-z][A-Za-z0-9+.-]*:|//|/|\\)")
@@ -49,13 +52,17 @@ class ReportData:
         plate_states: One row per plate attempt of the campaign: round, barcode, attempt, state, reason.
         screen: The obs table of the published hybrid screen, index = perturbation.
         recomputed: One row per step: node, status (computed or cached), reason.
-        forward: Predictions made before the measurement was seen: perturbation, predicted, sd (total predictive),
-            measured (rows without one are left out), arm; and `round`, without which every row counts as of this round.
+        forward: Predictions made before the measurement was seen: perturbation, predicted, measured (rows without one
+            are left out), arm; and `round`, without which every row counts as of this round.
+        calibration: How well each group of predictions of each round kept what it promised.
         spectrum: mode (from 0), eigenvalue, operator (reducible, members or cobias).
         batch: The proposed batch (batch table), None when nothing is proposed.
         platemap: The proposed plates (plate map table).
         eigenmap: First two coordinates in the eigenspace: perturbation, z1, z2, group (observed, pool, chosen, audit).
-        losses: Held-out loss of the ensemble: member, epoch, loss.
+        fit: Facts of the ensemble: model, members, labels, and what else its model tells.
+        losses: Held-out loss of the ensemble: member, epoch (from 1), loss, best (the epoch whose weights were kept).
+            Empty for a model that is not fitted epoch by epoch.
+        work: Where the pieces of the fit and of the prediction ran: see `training_data.work_table`.
         links: Name to relative address of each file that can be downloaded beside the report.
         tolerance: Continuous readouts: a prediction this close to the measurement counts as correct [readout unit].
 
@@ -79,7 +86,10 @@ class ReportData:
     batch: pd.DataFrame | None = None
     platemap: pd.DataFrame | None = None
     eigenmap: pd.DataFrame | None = None
+    calibration: Sequence[Judged] = ()
+    fit: Mapping[str, Any] = field(default_factory=dict)
     losses: pd.DataFrame | None = None
+    work: pd.DataFrame | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     tolerance: float | None = None
 
@@ -100,20 +110,11 @@ class ReportData:
 
     def forward_of_round(self) -> pd.DataFrame | None:
         """Forward residuals of this round alone, None when there are none."""
-        every = self.forward_by_round()
-        if every is None:
+        if self.forward is None:
             return None
-        now = every[every["round"] == self.round_index]
+        of_round = self.forward["round"] == self.round_index if "round" in self.forward.columns else True
+        now = self.forward[self.forward["measured"].notna() & of_round]
         return None if now.empty else now
-
-    def forward_by_round(self) -> pd.DataFrame | None:
-        """Forward residuals of every round, with their `round`; None when there are none."""
-        if self.forward is None or self.forward.empty:
-            return None
-        known = self.forward[self.forward["measured"].notna()]
-        if known.empty:
-            return None
-        return known if "round" in known.columns else known.assign(round=self.round_index)
 
 
 def _require(name: str, wanted: Sequence[str], present: Iterable[Any]) -> None:

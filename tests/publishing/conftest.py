@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from tasks.campaigns.config import ReadoutSection
+from tasks.publishing.calibration_data import judge
 from tasks.publishing.cards.wording import percent_floor
 from tasks.publishing.report_data import ReportData
 from tasks.publishing.screen import build_screen
+from tasks.publishing.training_data import WORK_COLUMNS, losses_table
 from tasks.readouts.wells import PLATE_SHAPES, position_to_well
 
 N = 1282
@@ -117,6 +119,7 @@ def make_forward(ids: list[str], kind: str, seed: int = 2) -> pd.DataFrame:
                     "perturbation": [ids[row] for row in picks],
                     "predicted": predicted,
                     "sd": sd,
+                    "epistemic": 0.8 * sd,
                     "measured": measured,
                     "arm": arm,
                 }
@@ -252,12 +255,21 @@ def make_eigenmap(ids: list[str]) -> pd.DataFrame:
 
 def make_losses() -> pd.DataFrame:
     rng = np.random.default_rng(7)
-    epoch = np.arange(90)
-    parts = [
-        pd.DataFrame({"member": m, "epoch": epoch, "loss": 0.35 + 0.75 * np.exp(-epoch / 14) + rng.normal(0, 0.02, 90)})
-        for m in range(16)
+    epoch, history = np.arange(90), np.full((16, 90), np.nan)
+    for member, end in enumerate(rng.integers(40, 91, 16)):
+        history[member, :end] = (0.35 + 0.75 * np.exp(-epoch / 14) + rng.normal(0, 0.02, 90))[:end]
+    return losses_table(history)
+
+
+def make_work() -> pd.DataFrame:
+    rows = [
+        ("fit/000", "fit", "1–8", "node-7:4121", "cuda", 1, 61.2, 4_800_000.0, 3.4, 1),
+        ("fit/001", "fit", "9–16", "node-8:977", "cuda", 1, 58.9, 4_800_000.0, 3.4, 0),
+        ("ensemble", "ensemble", "", "node-7:4121", "", 1, 2.2, np.nan, 3.5, 1),
+        ("predict", "predict", "", "node-7:4121", "", 40, 81.0, np.nan, 3.9, 40),
+        ("predict", "predict", "", "node-8:977", "", 38, 79.5, np.nan, 3.8, 20),
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.DataFrame(rows, columns=WORK_COLUMNS)
 
 
 def make_recomputed() -> pd.DataFrame:
@@ -319,11 +331,16 @@ def make_report_data(
         "batch": batch,
         "platemap": make_platemap(batch, plates, fmt, barcode),
         "eigenmap": make_eigenmap(ids),
+        "fit": {"model": "mlp", "members": 16, "labels": 596, "features": 25},
         "losses": make_losses(),
+        "work": make_work(),
         "links": LINKS,
         "tolerance": 1.0 if kind == "continuous" else None,
     }
-    return ReportData(**(base | more))
+    base |= more
+    if "calibration" not in base:
+        base["calibration"] = judge(base["forward"], base["screen"], kind, base["round_index"])
+    return ReportData(**base)
 
 
 @pytest.fixture(scope="session")

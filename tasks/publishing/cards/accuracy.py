@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.publishing.calibration_data import SCREEN
 from tasks.publishing.cards import figures as fig
 from tasks.publishing.cards.parts import Card, Figure
 from tasks.publishing.cards.wording import (
@@ -26,14 +27,15 @@ ARM_NAMES = {
     "random": "random control",
     "audit": "audit set",
     "initial": "initial design",
+    SCREEN: "this screen",
 }
 ARM_COLOURS = {
     "strategic picks": fig.BLUE,
     "random control": fig.ORANGE,
     "audit set": fig.PURPLE,
     "initial design": fig.TEAL,
+    "this screen": fig.PURPLE,
 }
-_Z90 = 1.6449
 
 
 def bound_card(data: ReportData) -> Card:
@@ -81,32 +83,19 @@ def error_name(data: ReportData) -> str:
 
 
 def error_by_arm(data: ReportData) -> pd.DataFrame | None:
-    """Forward error by round and arm: round, arm, error, lower, upper (90%), n. None without forward residuals.
+    """Forward error by round and arm: round, arm, error, lower, upper (95%), n. None without forward residuals.
 
-    Continuous: root mean squared residual, its interval by the normal approximation of the mean square. Binary: share
-    on the wrong side of one half, with the normal approximation of a share.
+    Continuous: root mean squared residual. Binary: share on the wrong side of one half.
     """
-    forward = data.forward_by_round()
-    if forward is None:
-        return None
     rows: list[dict[str, Any]] = []
-    for (round_, arm), group in forward.groupby(["round", "arm"], sort=True):
-        name = ARM_NAMES.get(str(arm), str(arm))
-        rows.append({"round": int(str(round_)), "arm": name} | _error(group, data.kind))
-    return pd.DataFrame(rows)
-
-
-def _error(group: pd.DataFrame, kind: str) -> dict[str, float | int]:
-    """Error of one group with its 90% interval."""
-    predicted, measured = group["predicted"].to_numpy(float), group["measured"].to_numpy(float)
-    n = len(group)
-    wrong = (predicted > 0.5) != (measured > 0.5)
-    losses = wrong.astype(float) if kind == "binary" else (predicted - measured) ** 2
-    mean = float(losses.mean())
-    half = _Z90 * float(losses.std(ddof=1)) / np.sqrt(n) if n > 1 else np.nan
-    ends = np.array([mean, max(mean - half, 0.0), mean + half])
-    error, lower, upper = ends if kind == "binary" else np.sqrt(ends)
-    return {"error": float(error), "lower": float(lower), "upper": float(upper), "n": n}
+    for one in (one for one in data.calibration if one.group != SCREEN):
+        found = one.calibration.metrics["rmse" if data.kind == "continuous" else "accuracy"]
+        ends = np.array([found.value, found.low, found.high], dtype=np.float64)
+        error, lower, upper = ends if data.kind == "continuous" else 1 - ends[[0, 2, 1]]
+        name = ARM_NAMES.get(one.group, one.group)
+        row = {"round": one.round_index, "arm": name, "error": error, "lower": lower, "upper": upper}
+        rows.append(row | {"n": one.calibration.n})
+    return pd.DataFrame(rows) if rows else None
 
 
 def learning_card(data: ReportData) -> Card:
@@ -128,8 +117,8 @@ def learning_card(data: ReportData) -> Card:
         "learning",
         title,
         _learning_finding(data, table),
-        (Figure("learning", "Forward error by round and arm with 90% intervals", spec),),
-        note="Bars are 90% intervals. Strategic picks are chosen where error is expected, so their line should lie "
+        (Figure("learning", "Forward error by round and arm with 95% intervals", spec),),
+        note="Bars are 95% intervals. Strategic picks are chosen where error is expected, so their line should lie "
         "above the random control, which shows the error of a typical unmeasured perturbation.",
     )
 
@@ -137,9 +126,7 @@ def learning_card(data: ReportData) -> Card:
 def _arm_trace(data: ReportData, arm: str, group: pd.DataFrame) -> dict[str, Any]:
     """Error of one arm by round with its intervals."""
     name, colour = for_plotly(arm), ARM_COLOURS.get(arm, fig.GREY)
-    bars = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 4, "color": colour}
-    bars["array"] = fig.rounded(group["upper"] - group["error"])
-    bars["arrayminus"] = fig.rounded(group["error"] - group["lower"])
+    bars = fig.error_bars(group["error"], group["lower"], group["upper"], colour)
     digits = ".1%" if data.kind == "binary" else ".3g"
     hover = "%{x}: %{y:" + digits + "} on %{customdata} perturbations<extra>" + fig_name(name) + "</extra>"
     rounds, sizes = [f"R{value}" for value in group["round"]], [count(n) for n in group["n"]]

@@ -1,13 +1,9 @@
-"""Cards on the computation: what was recomputed and why, how training went, files to download, and the words."""
+"""Cards on the computation: what was recomputed and why, files to download, and the words."""
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-
-from tasks.publishing.cards import figures as fig
-from tasks.publishing.cards.parts import Card, Cell, Figure, Link, Table, Tone
-from tasks.publishing.cards.wording import as_text, quantity, sentence, things
+from tasks.publishing.cards.parts import Card, Cell, Link, Table, Tone
+from tasks.publishing.cards.wording import as_text, sentence, things
 from tasks.publishing.report_data import ReportData
 
 STATUS: dict[str, tuple[Tone, str]] = {"computed": ("info", "●"), "cached": ("muted", "○")}
@@ -42,6 +38,20 @@ TERMS = (
         "Measured minus predicted, by a model that had not seen that perturbation.",
     ),
     (
+        "Calibrated",
+        "What is promised holds as often as promised: 90% intervals hold nine measurements in ten.",
+    ),
+    (
+        "CRPS",
+        "Continuous ranked probability score: the distance of a predicted distribution from what was measured, in the "
+        "unit of the readout. Small when predictions are right and their standard deviations are too.",
+    ),
+    (
+        "Held-out loss",
+        "Error on labels that a member of the ensemble was not trained on; for numbers, in units of the labels' "
+        "variance. It decides which epoch a member keeps, and is no test of the ensemble.",
+    ),
+    (
         "Standard error",
         "Of a measured value: noise of its wells and of plate alignment. Of a predicted one: disagreement of the "
         "ensemble and bias of the model together.",
@@ -62,35 +72,12 @@ TERMS = (
 )
 
 
-def losses_card(data: ReportData) -> Card:
-    """Held-out loss of the members by epoch: median and the range of most members."""
-    title = "Training of the ensemble"
-    if data.losses is None or data.losses.empty:
-        return Card("losses", title, missing="No training history: the ensemble was read from an earlier computation.")
-    finite = data.losses[pd.to_numeric(data.losses["loss"], errors="coerce").notna()]
-    bands = finite.groupby("epoch")["loss"].quantile(np.array([0.1, 0.5, 0.9])).unstack()
-    epochs = [int(epoch) for epoch in bands.index]
-    low, high = fig.rule("", epochs, bands[0.1], fig.BLUE), fig.rule("80% of the members", epochs, bands[0.9], fig.BLUE)
-    for trace in (low, high):
-        trace["line"] = {"width": 0, "color": fig.BLUE}
-    low["showlegend"] = False
-    high |= {"fill": "tonexty", "fillcolor": "rgba(37,99,168,0.16)"}
-    median = fig.line("median member", epochs, bands[0.5], fig.BLUE, mode="lines") | {
-        "hovertemplate": "epoch %{x}: %{y:.3g}<extra></extra>"
-    }
-    spec = fig.figure([low, high, median], fig.axis("epoch"), fig.axis("held-out loss", rangemode="tozero"))
-    members = int(finite["member"].nunique())
-    best = float(finite.groupby("member")["loss"].min().median())
-    finding = f"{things(members, 'member')}; the best held-out loss of the median member is {quantity(best)}."
-    return Card("losses", title, finding, (Figure("losses", "Held-out loss by epoch", spec, 280),))
-
-
 def recomputed_card(data: ReportData) -> Card:
     """Every step of the round: computed anew and why, or read from its checkpoint."""
     title = "What was recomputed, and why"
     steps = data.recomputed
     if steps.empty:
-        return Card("recomputed", title, missing="No step was recorded.")
+        return Card("recomputed", title, missing="No step was recorded.", wide=True)
     anew = int((steps["status"] == "computed").sum())
     rows = tuple(
         (Cell(str(node)), Cell(str(status), *STATUS.get(str(status), ("", ""))), Cell(sentence(as_text(reason))))
@@ -98,7 +85,9 @@ def recomputed_card(data: ReportData) -> Card:
     )
     finding = f"{things(anew, 'step')} computed, {len(steps) - anew} read from checkpoints."
     folded = f"All {len(steps)} steps" if len(steps) > FOLD_FROM else ""
-    return Card("recomputed", title, finding, tables=(Table(("step", "status", "why"), rows, folded=folded),))
+    return Card(
+        "recomputed", title, finding, tables=(Table(("step", "status", "why"), rows, folded=folded),), wide=True
+    )
 
 
 def downloads_card(data: ReportData) -> Card:

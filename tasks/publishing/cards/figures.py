@@ -77,6 +77,36 @@ def rule(name: str, x: Iterable[Any], y: Iterable[Any], colour: str = MUTED, das
     }
 
 
+def error_bars(value: Iterable[Any], low: Iterable[Any], high: Iterable[Any], colour: str) -> dict[str, Any]:
+    """Bars of a line from low to high; none where there is no interval."""
+    centre, below, above = (np.asarray(list(ends), dtype=np.float64) for ends in (value, low, high))
+    return {
+        "type": "data",
+        "symmetric": False,
+        "thickness": 1.2,
+        "width": 4,
+        "color": colour,
+        "array": rounded(above - centre),
+        "arrayminus": rounded(centre - below),
+    }
+
+
+def band(x: Sequence[Any], low: Iterable[Any], high: Iterable[Any], colour: str) -> dict[str, Any]:
+    """A pale band from low to high, without a name or a hover label."""
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [*x, *reversed(x)],
+        "y": rounded([*high, *reversed(list(low))]),
+        "fill": "toself",
+        "fillcolor": f"rgba({red},{green},{blue},0.13)",
+        "line": {"width": 0, "color": colour},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
 def points(
     name: str, x: Iterable[Any], y: Iterable[Any], text: Sequence[str], colour: str, hover: str, size: float = 6
 ) -> dict[str, Any]:

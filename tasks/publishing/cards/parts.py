@@ -20,17 +20,24 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table; `mark` is a sign before the text, so that colour is never the only signal."""
+    """One cell of a table; `mark` is a sign before the text, so that colour is never the only signal.
+
+    `hint` shows when the pointer rests on the cell, `note` stands below the text.
+    """
 
     text: str
     tone: Tone = ""
     mark: str = ""
     hint: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns named in `numeric` (by position) are set right-aligned."""
+    """A table; columns named in `numeric` (by position) are set right-aligned.
+
+    On a narrow page the first cell of a `stacked` table stands above the others of its row.
+    """
 
     headers: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -38,6 +45,7 @@ class Table:
     caption: str = ""
     folded: str = ""
     """Not empty: the table stands folded away under this summary."""
+    stacked: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from typing import Any
 
 NOTHING = "–"
@@ -51,6 +52,12 @@ def quantity(value: float | None, unit: str = "", zeros: bool = False) -> str:
         return NOTHING
     text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".") if zeros else f"{value:.3g}"
     return f"{text} {unit}".strip().replace("-", "−", 1) if value < 0 else f"{text} {unit}".strip()
+
+
+def span(values: Sequence[float]) -> str:
+    """Smallest to largest, the number alone where they are equal."""
+    low, high = quantity(min(values)), quantity(max(values))
+    return low if low == high else f"{low} to {high}"
 
 
 def things(number: int, one: str, many: str = "") -> str:
