@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 validity components profiles one-control ingest clean
+.PHONY: demo test lint test-slow test-s3 validity components profiles one-control quality ingest clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -33,6 +33,9 @@ profiles: .venv/dev.stamp         ## BBBC021 under every alignment of profiles; 
 
 one-control: .venv/dev.stamp      ## KcViab, one control a plate, under every alignment; needs HYBRIDSCREEN_DATA
 	$(BIN)/python tests/benchmarks/kcviab_alignment.py
+
+quality: .venv/dev.stamp         ## predictors on uci and mnist, beside scikit-learn's; needs HYBRIDSCREEN_DATA
+	$(BIN)/python tests/benchmarks/ensemble_quality.py
 
 ingest: .venv/dev.stamp           ## speed and memory of ingestion on this machine
 	$(BIN)/hybridscreen bench ingest --plates 1000
