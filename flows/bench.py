@@ -1,12 +1,11 @@
 """Benchmarks of this machine: each beside the least that could do the job, in the same run."""
 
-import resource
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,13 @@ from pydantic import BaseModel, ConfigDict
 from tasks.checkpoints.manifest import package_versions
 from tasks.errors import UserError
 
-_GIB = 2.0**30
-
 
 class BenchResult(BaseModel):
     """What a benchmark measured.
 
     `floor_seconds` is the least that could do the job (said in the benchmark's docstring), timed in the same run;
     `ratio_to_floor` is what a user waits for, the noise of the machine divided out. `peak_rss_gib` is the whole
-    process's, imports and all.
+    process's, imports and all. `parameters` are the sizes, and behind them what else was found.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,7 +54,23 @@ class Stopwatch:
             self.cpu[what] = self.cpu.get(what, 0.0) + time.process_time() - cpu
 
 
-Bench = Callable[[Path, dict[str, int], Stopwatch], None]
+@dataclass
+class Measured:
+    """What a benchmark answers with; the seconds, the peak memory [GiB] and `facts` go into its result.
+
+    `facts` are what follows from the sizes or was measured besides; they stand among the result's parameters.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_rss_gib: float
+    floor_seconds: float
+    peers: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+#: A benchmark is a module with DEFAULTS (sizes by name) and `run(folder, sizes)`, which gives a `Measured`.
+BENCHES = {"fit": "flows.bench_fit", "ingest": "flows.bench_ingest", "predict": "flows.bench_predict"}
 
 
 def run_bench(name: str, sizes: dict[str, int]) -> BenchResult:
@@ -70,39 +83,35 @@ def run_bench(name: str, sizes: dict[str, int]) -> BenchResult:
     Raises:
         UserError: Unknown benchmark, or a size that it does not have.
     """
-    known = benches()
-    if name not in known:
-        raise UserError("unknown benchmark", got=repr(name), expected=" or ".join(sorted(known)))
-    defaults, bench = known[name]
-    strange = sorted(set(sizes) - set(defaults))
+    if name not in BENCHES:
+        raise UserError("unknown benchmark", got=repr(name), expected=" or ".join(sorted(BENCHES)))
+    bench = import_module(BENCHES[name])
+    strange = sorted(set(sizes) - set(bench.DEFAULTS))
     if strange:
-        options = ", ".join(f"--{size}" for size in defaults)
+        options = ", ".join(f"--{size}" for size in bench.DEFAULTS)
         raise UserError(f"bench {name} has no size --{strange[0]}", expected=options)
-    parameters, watch = {**defaults, **sizes}, Stopwatch()
+    parameters = {**bench.DEFAULTS, **sizes}
     with tempfile.TemporaryDirectory(prefix="hybridscreen-bench-") as folder:
-        bench(Path(folder), parameters, watch)
-    floor = watch.wall["floor"]
+        measured: Measured = bench.run(Path(folder), parameters)
     return BenchResult(
         name=name,
-        parameters=parameters,
-        seconds=round(watch.wall["work"], 4),
-        cpu_seconds=round(watch.cpu["work"], 4),
-        peak_rss_gib=round(_peak_rss_bytes() / _GIB, 4),
-        floor_seconds=round(floor, 4),
-        ratio_to_floor=round(watch.wall["work"] / floor, 2),
-        peers={},
+        parameters={**parameters, **measured.facts},
+        seconds=round(measured.seconds, 4),
+        cpu_seconds=round(measured.cpu_seconds, 4),
+        peak_rss_gib=round(measured.peak_rss_gib, 4),
+        floor_seconds=round(measured.floor_seconds, 4),
+        ratio_to_floor=round(measured.seconds / measured.floor_seconds, 2),
+        peers=measured.peers,
         versions=package_versions(),
     )
 
 
-def benches() -> dict[str, tuple[dict[str, int], Bench]]:
-    """Benchmarks by name: default sizes, and the function."""
-    from flows.bench_ingest import DEFAULTS, bench_ingest
-
-    return {"ingest": (DEFAULTS, bench_ingest)}
-
-
-def _peak_rss_bytes() -> int:
-    """Largest resident memory of this process so far; Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def bench_lines(found: BenchResult) -> list[str]:
+    """A result in words."""
+    beyond = 1.0 - found.floor_seconds / found.seconds
+    return [
+        f"{found.name}: " + ", ".join(f"{name} {value}" for name, value in found.parameters.items()),
+        f"  {found.seconds:.1f} s ({found.cpu_seconds:.1f} s of processors), at most {found.peak_rss_gib:.2f} GiB",
+        f"  floor {found.floor_seconds:.3f} s; {beyond:.1%} of the time is beyond it",
+        *(f"  {peer}: {s:.1f} s, {s / found.seconds:.2f} times as long" for peer, s in found.peers.items()),
+    ]

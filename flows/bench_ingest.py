@@ -11,11 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from flows.bench import Stopwatch
+from flows.bench import Measured, Stopwatch
 from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.designs import table_text
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import sha256
+from tasks.checkpoints.manifest import peak_rss_gib
 from tasks.checkpoints.progress import current_listener
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.storage import Storage
@@ -30,15 +31,14 @@ DEFAULTS = {"plates": 1000, "wells": 384, "features": 1}
 _PLATES_A_RUN = 20
 
 
-def bench_ingest(folder: Path, sizes: dict[str, int], watch: Stopwatch) -> None:
+def run(folder: Path, sizes: dict[str, int]) -> Measured:
     """Ingest plates of made-up values.
 
     Args:
         folder: Where files and checkpoints go.
         sizes: plates, wells (of a plate), features (of a well).
-        watch: Times the blocks `floor` and `work`.
     """
-    config = _config(sizes)
+    config, watch = _config(sizes), Stopwatch()
     storage, listener = Storage(str(folder)), current_listener()
     cp = Checkpointer(CheckpointStore(storage))
     platemap = full_platemap(config.plates)
@@ -56,6 +56,7 @@ def bench_ingest(folder: Path, sizes: dict[str, int], watch: Stopwatch) -> None:
             uploads = {b: Ref(uri=files[b], sha256=sha256(storage.read(files[b])), kind="text") for b in barcodes}
             _ingest_run(cp, uploads, design, config)
         listener.advanced("ingest", done, sizes["plates"])
+    return Measured(watch.wall["work"], watch.cpu["work"], peak_rss_gib(), watch.wall["floor"])
 
 
 def _ingest_run(cp: Checkpointer, uploads: Mapping[str, Ref], design: Ref, config: CampaignConfig) -> None:

@@ -12,7 +12,6 @@ from tasks.campaigns.designs import OPENING, read_table, release, round_folder
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.library import read_library
 from tasks.campaigns.reading import read_config
-from tasks.ensembles import MODELS
 from tasks.errors import UserError
 from tasks.readouts.alignment import ALIGNMENTS, SAMPLE_BASED
 from tasks.readouts.alignment.profiles import PROFILE_ALIGNMENTS
@@ -46,7 +45,6 @@ def checked_config(config_path: str) -> CampaignConfig:
     known: list[tuple[str, str, list[str]]] = [
         ("readout.format", config.readout.format, [AUTO, *FORMATS]),
         (f"alignment.method (for {forms})", config.alignment.method, sorted(methods)),
-        ("ensemble.model", config.ensemble.model, sorted(MODELS)),
         ("stopping.rule", config.stopping.rule, sorted(RULES)),
         *(("batch.slots", slot.strategy, sorted(STRATEGIES)) for slot in config.batch.slots),
     ]

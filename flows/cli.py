@@ -241,27 +241,29 @@ def score(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ingest")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="fit, ingest or predict.")],
     plates_: Annotated[int | None, typer.Option("--plates", min=1, help="Plates.")] = None,
     wells: Annotated[int | None, typer.Option(min=96, help="Wells of a plate: 96, 384 or 1536.")] = None,
-    features: Annotated[int | None, typer.Option(min=1, help="Features of a well.")] = None,
+    features: Annotated[int | None, typer.Option(min=1, help="Features of a well, or of a perturbation.")] = None,
+    pool: Annotated[int | None, typer.Option(min=1, help="Perturbations of the library.")] = None,
+    members: Annotated[int | None, typer.Option(min=2, help="Members of the ensemble.")] = None,
+    hidden: Annotated[int | None, typer.Option(min=1, help="Width of each of two hidden layers.")] = None,
+    labels: Annotated[int | None, typer.Option(min=20, help="Labels to learn from.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the labels.")] = None,
+    peers: Annotated[bool | None, typer.Option("--peers/--no-peers", help="Time the named peers beside it.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure speed and memory on this machine, beside the least that could do the job."""
-    from flows.bench import run_bench
+    from flows.bench import bench_lines, run_bench
     from flows.console import answer
 
-    given = {"plates": plates_, "wells": wells, "features": features}
+    given = {
+        "plates": plates_, "wells": wells, "features": features, "pool": pool, "members": members, "hidden": hidden,
+        "labels": labels, "epochs": epochs, "peers": peers,
+    }  # fmt: skip
     sizes = {size: value for size, value in given.items() if value is not None}
     found = _with_bar(f"bench {name}", lambda: run_bench(name, sizes))
-    asked = ", ".join(f"{value} {size}" for size, value in found.parameters.items())
-    beyond = 1.0 - found.floor_seconds / found.seconds
-    lines = [
-        f"{found.name}: {asked}",
-        f"  {found.seconds:.1f} s ({found.cpu_seconds:.1f} s of processors), at most {found.peak_rss_gib:.2f} GiB",
-        f"  floor {found.floor_seconds:.3f} s; {beyond:.1%} of the time is beyond it",
-    ]
-    answer(found, as_json, lines)
+    answer(found, as_json, bench_lines(found))
 
 
 @app.command()

@@ -43,7 +43,7 @@ class Bar:
     ) -> None:
         self._progress.stop()
 
-    def started(self, node: str) -> None:
+    def started(self, node: str, worker: str = "") -> None:
         """Name the node that is being computed."""
         with self._lock:
             self._progress.update(self._main, node=node, total=None, completed=0)

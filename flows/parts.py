@@ -9,12 +9,16 @@ from tasks.campaigns.designs import Design
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.plates import PlateBook
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
+from tasks.checkpoints.progress import Watch
 from tasks.checkpoints.refs import Ref
 
 
 @dataclass(frozen=True)
 class Round:
-    """What every step of a round needs to know. `designs` are those of the rounds up to this one."""
+    """What every step of a round needs to know. `designs` are those of the rounds up to this one.
+
+    `watch` knows how far the nodes of `cp` are.
+    """
 
     config: CampaignConfig
     ledger: Ledger
@@ -22,6 +26,7 @@ class Round:
     library: Ref
     designs: Sequence[Design]
     number: int
+    watch: Watch
 
 
 @dataclass(frozen=True)

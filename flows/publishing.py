@@ -1,12 +1,12 @@
 """Publish a round: claim the run, publish the screen, write decision, report and proposal, release the design."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import pandas as pd
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from flows.following import artifact_key
 from flows.parts import Findings, Intake, Round
 from flows.release import release_proposal
 from flows.results import RoundResult
@@ -19,6 +19,7 @@ from tasks.checkpoints.payloads import Payload, encode_json
 from tasks.checkpoints.records import RoundLock
 from tasks.checkpoints.refs import Ref
 from tasks.publishing.assemble import report_tables
+from tasks.publishing.calibration_data import calibration_file
 from tasks.publishing.quality_data import quality_page_data
 from tasks.publishing.quality_page import render_quality_page
 from tasks.publishing.report import render_report
@@ -76,6 +77,19 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
     if batch is not None and platemap is not None:
         texts = design_files(batch, platemap, this.config.plates)
         files |= {f"proposal/{name}": text for name, text in texts.items()}
+    tables = report_tables(
+        this.cp,
+        [other for other in this.ledger.looks() if other.folder != run.folder],
+        {**decision, "round": this.number, "run": run.number},
+        found.standing,
+        found.omega,
+        found.model.fitted,
+        found.forward,
+        batch,
+        screen.obs,
+        this.config.readout.kind,
+    )
+    files |= {"calibration.json": calibration_file(tables["calibration"])}
     links = {name: name for name in sorted(files)}
     links |= {"quality page": links.pop("quality.html")}
     links |= {f"hybrid screen ({name})": f"../../../../{folder}/{name}" for name in ("screen.csv", "screen.zarr")}
@@ -97,17 +111,7 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
             batch=batch,
             platemap=platemap,
             links=links,
-            **report_tables(
-                this.cp,
-                [other for other in this.ledger.looks() if other.folder != run.folder],
-                {**decision, "round": this.number, "run": run.number},
-                found.labels,
-                found.standing,
-                found.omega,
-                found.model.fitted,
-                found.forward,
-                batch,
-            ),
+            **tables,
         )
     )
     kept = ("stop", "certified", "bound", "estimate", "gamma", "look", "wells_used", "risk_this_look")
@@ -155,12 +159,12 @@ def _plate_files(this: Round, intake: Intake, aligned: Mapping[str, Outputs], st
 
 def _show(this: Round, intake: Intake, verdict: str) -> None:
     """Artifacts with stable keys: the verdict and the plate table."""
-    slug = re.sub(r"[^a-z0-9]+", "-", this.config.campaign.name.lower()).strip("-")
-    create_markdown_artifact(markdown=f"# Round {this.number}\n\n{verdict}", key=f"{slug}-verdict")
+    name = this.config.campaign.name
+    create_markdown_artifact(markdown=f"# Round {this.number}\n\n{verdict}", key=artifact_key(name, "verdict"))
     plates = intake.book.table()
     rows = plates[plates["round"] == this.number].astype(str)
     create_table_artifact(
-        table=[dict(zip(rows.columns, row, strict=True)) for row in rows.values], key=f"{slug}-plates"
+        table=[dict(zip(rows.columns, row, strict=True)) for row in rows.values], key=artifact_key(name, "plates")
     )
 
 

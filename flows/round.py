@@ -5,18 +5,21 @@ from prefect.runtime import flow_run
 
 from flows.alignment import align
 from flows.campaign import checked_config
+from flows.fitting import fit, look_back, rows_of
 from flows.ingestion import take_in
 from flows.parts import Findings, Intake, Model, Round
 from flows.publishing import publish_round, publish_waiting
 from flows.results import RoundResult
 from tasks.batches.task import propose_batch
-from tasks.campaigns.ledger import Ledger, Run
+from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.task import membership
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
-from tasks.checkpoints.keys import derive_seed, digest
+from tasks.checkpoints.keys import digest
+from tasks.checkpoints.progress import Watch, current_listener, listening
 from tasks.checkpoints.refs import Ref
-from tasks.checkpoints.store import CheckpointStore, DamagedCheckpoint
-from tasks.ensembles.task import Reference, chunk_bounds, fit_ensemble, forward_residuals, predict_chunk
+from tasks.checkpoints.store import CheckpointStore
+from tasks.ensembles.cluster import open_cluster
+from tasks.ensembles.task import Reference, forward_residuals
 from tasks.errors import UserError
 from tasks.operators.task import error_operator
 from tasks.publishing.task import make_screen
@@ -47,8 +50,9 @@ def run_round(config_path: str, round_index: int | None = None, plan: bool = Fal
         return publish_waiting(this, intake, standing)
     aligned = align(this, intake, standing)
     labels = make_labels.submit(this.cp, "labels", aligned, standing, this.config.readout).result()
-    model = fit(this, "", labels["training"], this.number)
-    reference = look_back(this)
+    with open_cluster(this.config.compute) as place:  # nothing starts before there is something to compute
+        model = fit(this, place, "", labels.refs, this.number)
+        reference = look_back(this, place)
     forward = residuals(this, reference, labels, standing)
     omega = error_operator.submit(
         this.cp, this.config, model.chunks, labels, standing, forward[0] if forward else None, reference
@@ -83,47 +87,11 @@ def prepare(config_path: str, round_index: int | None, plan: bool) -> tuple[Roun
     # Later runs win; a run that only waited has few nodes, so that the rounds before tell of the others.
     runs = [run for number in range(max(0, len(designs) - 3), len(designs)) for run in ledger.runs(number)]
     before = {name: node for run in runs for name, node in run.lock.nodes.items()}
-    cp = Checkpointer(CheckpointStore(ledger.storage), before, flow_run=flow_run.get_id(), plan=plan)
+    watch = Watch(current_listener())
+    with listening(watch):
+        cp = Checkpointer(CheckpointStore(ledger.storage), before, flow_run=flow_run.get_id(), plan=plan)
     intake = take_in(cp, ledger, config, designs, round_index)
-    return Round(config, ledger, cp, library, designs[: intake.round_index + 1], intake.round_index), intake
-
-
-def fit(this: Round, prefix: str, labels: Ref, round_index: int) -> Model:
-    """Fit the ensemble of a round and predict the library in chunks."""
-    config = this.config
-    seed = derive_seed(config.campaign.seed, "fit", round_index)
-    fitted = fit_ensemble.submit(
-        this.cp, f"{prefix}fit", this.library, labels, config.readout, config.ensemble, config.operators, seed
-    ).result()
-    futures = [
-        predict_chunk.submit(this.cp, f"{prefix}predict/{number:05d}", this.library, fitted, start, stop)
-        for number, (start, stop) in enumerate(chunk_bounds(rows_of(this.library), config.compute.chunk_rows))
-    ]
-    return Model(fitted, [future.result() for future in futures])
-
-
-def look_back(this: Round) -> Reference | None:
-    """The ensemble of the newest earlier round, with the labels it had seen; its pieces are checkpoints already."""
-    previous = next((run for n in reversed(range(this.number)) if (run := this.ledger.last_decided(n))), None)
-    if previous is None:
-        return None
-    seen = readable_labels(this, previous)
-    return Reference(previous.round_index, fit(this, "reference/", seen, previous.round_index).chunks, seen)
-
-
-def readable_labels(this: Round, run: Run) -> Ref:
-    """Training labels of an earlier run.
-
-    Raises:
-        DamagedCheckpoint: If they are lost; only that round can compute them again.
-    """
-    node = run.lock.nodes["labels"]
-    if this.cp.store.find(node.stage, node.key).manifest is None:
-        raise DamagedCheckpoint(
-            f"the labels of round {run.round_index} are missing or damaged. "
-            f"Compute them again first: hybridscreen round campaign.yaml --round {run.round_index}"
-        )
-    return node.outputs["training"]
+    return Round(config, ledger, cp, library, designs[: intake.round_index + 1], intake.round_index, watch), intake
 
 
 def residuals(this: Round, reference: Reference | None, labels: Outputs, standing: Ref) -> list[Outputs]:
@@ -147,11 +115,6 @@ def look(this: Round, intake: Intake, labels: Outputs, standing: Ref, model: Mod
         this.cp, labels, standing, model.chunks, config.readout, config.stopping, this.number, looks, known_risk, wells
     ).result()
     return decided, evidence
-
-
-def rows_of(library: Ref) -> int:
-    """Perturbations of the library."""
-    return library.shape[0] if library.shape else 0
 
 
 def earlier_looks(this: Round, evidence: str) -> tuple[list[tuple[int, float]], float | None]:

@@ -1,77 +1,107 @@
-"""Nodes of the ensembles room: fit, predict the library chunk by chunk, forward residuals."""
+"""Nodes of the ensembles room: fit by groups of members, join them, predict chunk by chunk, forward residuals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.campaigns.config import EnsembleSection, OperatorsSection, ReadoutSection
+from tasks.campaigns.config import ComputeSection
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import Stage
+from tasks.checkpoints.lazy import read_names
 from tasks.checkpoints.payloads import Payload
+from tasks.checkpoints.pieces import Place
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
 from tasks.ensembles import MODELS
-from tasks.ensembles.ensemble import ensemble_from_tensors, ensemble_to_tensors
-from tasks.ensembles.predict import Prediction, predict
-from tasks.ensembles.training_set import TrainingSet
+from tasks.ensembles.pieces import PREDICTED, Learnt, Recipe, fit_members, join_members, predict_rows
+from tasks.ensembles.predict import Prediction
 
-FIT = Stage("fit", 1)
-PREDICT = Stage("predict", 1)
-FORWARD = Stage("forward", 1)
+FIT = Stage("fit", 2)
+ENSEMBLE = Stage("ensemble", 1)
+PREDICT = Stage("predict", 2)
+FORWARD = Stage("forward", 2)
+
+_CPU_ALONE = ("forest", "gp")
 
 
-@node_task("fit ensemble", "{node}")
-def fit_ensemble(
-    cp: Checkpointer,
-    node: str,
-    library: Ref,
-    labels: Ref,
-    readout: ReadoutSection,
-    ensemble: EnsembleSection,
-    operators: OperatorsSection,
-    seed: int,
+def member_groups(recipe: Recipe, compute: ComputeSection) -> list[range]:
+    """Members that are fitted together, each group a piece of work. Set by configuration alone."""
+    return MODELS[recipe.settings.model].groups(recipe.settings, compute.group_members)
+
+
+def device_of(recipe: Recipe, compute: ComputeSection) -> str:
+    """What the pieces of a model are computed on: as configured, but for models that know the CPU alone."""
+    return "cpu" if recipe.settings.model in _CPU_ALONE else compute.device
+
+
+@node_task("fit members", "{node}")
+def fit_group(
+    cp: Checkpointer, place: Place, node: str, learnt: Learnt, recipe: Recipe, members: range, device: str
 ) -> Outputs:
-    """An ensemble fitted on the training labels."""
+    """Some members of an ensemble, fitted on the training labels. `device`: see `device_of`."""
+    return cp.run(
+        node,
+        FIT,
+        partial(fit_members, cp.store, node, learnt, recipe, members, device),
+        outputs=("tensors", "facts"),
+        params={**_recipe(recipe), "members": [members.start, members.stop]},
+        inputs=_inputs(learnt),
+        seed=recipe.seed,
+        place=place,
+        device=device != "cpu",
+    )
 
-    def compute() -> dict[str, Payload]:
-        table, features = cp.load(labels), cp.load(library).to_df()
-        train = TrainingSet(
-            features.loc[table["perturbation"]].to_numpy(), table["value"].to_numpy(), table["variance"].to_numpy()
-        )
-        fitted = MODELS[ensemble.model](
-            train, ensemble, readout.kind, operators, seed, lambda done, total: cp.advanced(node, done, total)
-        )
-        tensors, facts = ensemble_to_tensors(fitted)
-        return {"tensors": Payload("tensors", tensors), "facts": Payload("json", facts)}
 
-    factor = operators.model_dump(mode="json", include={"within", "sketch", "features"})
-    params = {"kind": readout.kind, "ensemble": ensemble, "operators": factor}
-    inputs = {"library": library, "labels": labels}
-    return cp.run(node, FIT, compute, outputs=("tensors", "facts"), params=params, inputs=inputs, seed=seed)
+@node_task("join members", "{node}")
+def join_ensemble(
+    cp: Checkpointer, place: Place, node: str, learnt: Learnt, recipe: Recipe, parts: Sequence[Outputs]
+) -> Outputs:
+    """All members as one ensemble."""
+    tensors = [(part["tensors"], part["facts"]) for part in parts]
+    factor = recipe.operators.model_dump(mode="json", include={"within", "sketch", "features"})
+    inputs = {f"part {i:03d} {name}": ref for i, part in enumerate(parts) for name, ref in part.refs.items()}
+    return cp.run(
+        node,
+        ENSEMBLE,
+        partial(join_members, cp.store, learnt, recipe, tensors),
+        outputs=("tensors", "facts"),
+        params={**_recipe(recipe), "operators": factor},
+        inputs={**_inputs(learnt), **inputs},
+        seed=recipe.seed,
+        place=place,
+    )
 
 
 @node_task("predict chunk", "{node}")
-def predict_chunk(cp: Checkpointer, node: str, library: Ref, fitted: Outputs, start: int, stop: int) -> Outputs:
-    """Predictions for the library's rows from `start` to `stop`."""
-
-    def compute() -> dict[str, Payload]:
-        ensemble = ensemble_from_tensors(cp.load(fitted["tensors"]), cp.load(fitted["facts"]))
-        said = predict(ensemble, np.asarray(cp.load(library).X[start:stop]))
-        return {name: Payload("array", getattr(said, name)) for name in ("members", "within", "features")}
-
-    inputs = {"library": library, "tensors": fitted["tensors"], "facts": fitted["facts"]}
+def predict_chunk(
+    cp: Checkpointer, place: Place, node: str, library: Ref, fitted: Outputs, rows: tuple[int, int], device: str
+) -> Outputs:
+    """Predictions for some rows of the library, from the first to the last (exclusive)."""
+    start, stop = rows
+    ensemble = fitted["tensors"], fitted["facts"]
     return cp.run(
         node,
         PREDICT,
-        compute,
-        outputs=("members", "within", "features"),
+        partial(predict_rows, cp.store, library, ensemble, start, stop, device),
+        outputs=PREDICTED,
         params={"start": start, "stop": stop},
-        inputs=inputs,
+        inputs={"library": library, "tensors": fitted["tensors"], "facts": fitted["facts"]},
+        place=place,
+        device=device != "cpu",
     )
+
+
+def _recipe(recipe: Recipe) -> dict[str, Any]:
+    return {"kind": recipe.readout.kind, "ensemble": recipe.settings}
+
+
+def _inputs(learnt: Learnt) -> dict[str, Ref]:
+    return {"library": learnt.library, "labels": learnt.labels, "incidence": learnt.incidence}
 
 
 def chunk_bounds(rows: int, chunk_rows: int) -> list[tuple[int, int]]:
@@ -87,7 +117,7 @@ def chunk_inputs(chunks: Sequence[Outputs]) -> dict[str, Ref]:
 def load_prediction(cp: Checkpointer, chunks: Sequence[Outputs]) -> Prediction:
     """The prediction of the whole library from its chunks."""
     loaded = [{name: cp.load(ref) for name, ref in chunk.refs.items()} for chunk in chunks]
-    return Prediction(*(np.concatenate([part[name] for part in loaded]) for name in ("members", "within", "features")))
+    return Prediction(**{name: np.concatenate([part[name] for part in loaded]) for name in PREDICTED})
 
 
 @dataclass(frozen=True)
@@ -105,25 +135,29 @@ def forward_residuals(
 ) -> Outputs:
     """What an ensemble said of perturbations whose labels it had not seen, beside what was measured.
 
-    Output `table`: perturbation, row of the library, predicted, epistemic (sd), measured, variance (of the label), arm,
-    round (of the batch), reference (round of the ensemble). `members`, `within`, `features`: what the ensemble says.
+    Output `table`: perturbation, row of the library, predicted, epistemic (sd), sd (of a new label as the ensemble says
+    it), measured, variance (of the label), arm, round (of the batch), reference (round of the ensemble). `members`,
+    `within`, `features`: what the ensemble says.
     """
 
     def compute() -> dict[str, Payload]:
-        ids = cp.load(library).obs_names
+        ids = read_names(cp.store, library)
         table = unseen(cp.load(labels), cp.load(reference.labels))
-        rows = ids.get_indexer(table["perturbation"])
+        rows = ids.get_indexer(pd.Index(table["perturbation"]))
         said = load_prediction(cp, reference.chunks)
         members, within, features = said.members[rows], said.within[rows], said.features[rows]
-        standing = cp.load(membership).iloc[rows]
+        standing, epistemic = cp.load(membership).iloc[rows], epistemic_sd(members, within)
+        variance = table["variance"].to_numpy(dtype=np.float64)
+        sd = said.sd[rows, 0].astype(np.float64) if said.sd.shape[1] else np.sqrt(epistemic**2 + variance)
         forward = pd.DataFrame(
             {
                 "perturbation": table["perturbation"].to_numpy(),
                 "row": rows,
                 "predicted": members.mean(axis=1, dtype=np.float64),
-                "epistemic": epistemic_sd(members, within),
+                "epistemic": epistemic,
+                "sd": sd,
                 "measured": table["value"].to_numpy(dtype=np.float64),
-                "variance": table["variance"].to_numpy(dtype=np.float64),
+                "variance": variance,
                 "arm": standing["arm"].to_numpy(),
                 "round": standing["round"].to_numpy(),
                 "reference": reference.round_index,

@@ -34,8 +34,8 @@ def test_hits_read_cached_and_computations_completed(two):
     _, states = newest_round()
     assert states["plate pilot-R01-P02.2"] == "Completed"
     assert states["plate pilot-R01-P01.1"] == "Cached"
-    assert states["fit"] == "Completed"
-    assert states["reference/fit"] == "Cached"
+    assert states["fit/000"] == "Completed"
+    assert states["reference/fit/000"] == "Cached"
 
 
 @pytest.mark.parametrize(("key", "word"), [("pilot-verdict", "Go on"), ("pilot-plates", "pilot-R01-P02")])

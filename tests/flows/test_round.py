@@ -27,11 +27,11 @@ def test_a_repeated_plate_recomputes_what_depends_on_it_and_says_why(two):
     assert two.answer(1) == ("inbox/pilot-R01-P02.attempt2.csv",)
     again = two.round()
     plate = {"parse/pilot-R01-P02.attempt2.csv", "plate/pilot-R01-P02.2", "align/R01-repeat1", "plates together"}
-    after = {"labels", "fit", "forward", "forward/audit", "omega", "decide", "propose", "screen"}
+    after = {"labels", "fit/000", "ensemble", "forward", "forward/audit", "omega", "decide", "propose", "screen"}
     assert computed(again) == plate | after | {f"predict/0000{i}" for i in range(3)}
     reasons = {event.node: event.reason for event in again.computed}
     assert reasons["labels"] == "input fit R01-repeat1 is new; input run R01-repeat1 is new"
-    assert reasons["fit"] == "input labels changed"
+    assert reasons["fit/000"] == "input incidence changed; input labels changed"
     assert (again.status, again.run, again.repeats, again.plates_passed) == ("decided", 2, [], 2)
     untouched = [name for name in known if name[0].startswith(("plate/", "parse/", "align/", "reference/"))]
     now = two.digests(1)
@@ -49,9 +49,10 @@ def test_the_released_design_outlives_the_rerun(two):
     assert {path.name: path.read_bytes() for path in design.iterdir()} == before
 
 
-@pytest.mark.parametrize(
-    "stage", ["parse", "plate", "align", "labels", "fit", "predict", "forward", "omega", "decide", "propose", "screen"]
-)
+STAGES = "parse plate align labels fit ensemble predict forward omega decide propose screen".split()
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_lost_payload_is_recomputed_to_the_same_digests(two, stage):
     known = two.digests(1)
     lock = two.ledger.runs(1)[-1].lock
@@ -113,7 +114,8 @@ def test_hidden_audit_labels_change_nothing_upstream_of_stopping(make_pilot):
     poisoned.round()
     before, after = clean.digests(0), poisoned.digests(0)
     blind = [("labels", "training"), ("labels", "incidence"), ("labels", "noise"), ("align/R00", "fit")]
-    blind += [name for name in before if name[0] in ("fit", "omega", "propose") or name[0].startswith("predict/")]
+    blind += [name for name in before if name[0] in ("ensemble", "omega", "propose")]
+    blind += [name for name in before if name[0].startswith(("fit/", "predict/"))]
     assert len(blind) > 12
     assert all(after[name] == before[name] for name in blind)
     assert after["labels", "audit"] != before["labels", "audit"]
@@ -231,7 +233,7 @@ def test_a_plan_tells_the_truth_and_writes_nothing(two):
     plan = two.round(plan=True)
     assert plan.status == "planned"
     reasons = {event.node: event.reason for event in plan.computed}
-    assert reasons["fit"] == "ensemble.epochs 25 → 20"
+    assert reasons["fit/000"] == "ensemble.epochs 25 → 20"
     assert two.files() == before
     done = two.round()
     assert computed(done) == computed(plan)

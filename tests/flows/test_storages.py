@@ -58,11 +58,11 @@ def test_a_damaged_object_in_a_bucket_is_recomputed(tmp_path, s3_url):
     pilot = Pilot(tmp_path / "lab", storage=s3_url)
     pilot.through(0)
     known = pilot.digests(0)
-    ref = pilot.ledger.runs(0)[-1].lock.nodes["fit"].outputs["tensors"]
+    ref = pilot.ledger.runs(0)[-1].lock.nodes["fit/000"].outputs["tensors"]
     data = pilot.ledger.storage.read(ref.uri)
     pilot.ledger.storage.write(ref.uri, data[:100] + bytes([data[100] ^ 1]) + data[101:])
     again = pilot.round()
-    assert [event.node for event in again.computed] == ["fit"]
+    assert [event.node for event in again.computed] == ["fit/000"]
     assert "damaged" in again.computed[0].reason
     assert pilot.digests(0) == known
 
