@@ -211,6 +211,6 @@ EnsembleSection = Annotated[
     Discriminator(
         _model,
         custom_error_type="unknown_model",
-        custom_error_message=f"unknown model; expected one of {', '.join(MODEL_NAMES)}",
+        custom_error_message="unknown model",
     ),
 ]

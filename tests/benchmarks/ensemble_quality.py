@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -96,10 +96,9 @@ def _classes(data: Path, seed: int) -> Iterator[Row]:
     rows = np.random.default_rng(seed).permutation(len(stored["y_train"]))[:LABELS]
     x, x_test = (stored[key].reshape(len(stored[key]), -1) / 255.0 for key in ("X_train", "X_test"))
     x, y, y_test = x[rows], stored["y_train"][rows], stored["y_test"]
-    for model in (HistGradientBoostingClassifier(random_state=seed), MLPClassifier(random_state=seed)):
-        started = time.perf_counter()
-        right = model.fit(x, y).predict(x_test) == y_test
-        yield _row(len(y), type(model).__name__, started, accuracy=right.mean())
+    started = time.perf_counter()
+    right = MLPClassifier(random_state=seed).fit(x, y).predict(x_test) == y_test
+    yield _row(len(y), "MLPClassifier", started, accuracy=right.mean())
     started = time.perf_counter()
     target = Target("multi-class", 10)
     ensemble = fit_ensemble(TrainingSet(x, y, np.zeros(len(y))), target, MlpSettings(), OperatorsSection(), seed)

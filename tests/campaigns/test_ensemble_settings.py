@@ -34,12 +34,15 @@ def test_each_model_has_its_own_settings(model):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"model": "tree"}, r"c.yaml: ensemble: unknown model; expected one of mlp, mc-dropout, forest, gp"),
+        (
+            {"model": "tree"},
+            r"c.yaml: ensemble.model: unknown name; got 'tree', expected one of mlp, mc-dropout, forest, gp",
+        ),
         ({"model": "forest", "hidden": [8]}, r"c.yaml: unknown key ensemble.hidden"),
         ({"epochs": 0}, r"c.yaml: ensemble.epochs: .*greater than or equal to 1; got 0"),
         ({"preset": "deimos"}, r"ensemble: no preset 'deimos'; there are: inference-set-design"),
         ({"model": "gp", "preset": "x"}, r"ensemble: no preset 'x'; there are: none for this model"),
-        ({"model": ["mlp"]}, r"ensemble: unknown model"),
+        ({"model": ["mlp"]}, r"ensemble.model: unknown name; got \['mlp'\]"),
     ],
 )
 def test_a_mistake_is_named_as_the_user_wrote_it(given, message):
