@@ -12,6 +12,8 @@ from tasks.campaigns.config import ComputeSection
 from tasks.ensembles.cluster import open_cluster
 from tasks.errors import NumericalError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place():
