@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 validity components profiles one-control quality ingest clean
+.PHONY: demo test lint test-slow test-s3 validity components profiles one-control quality ingest fit predict clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -41,6 +41,14 @@ ingest: .venv/dev.stamp           ## speed and memory of ingestion on this machi
 	$(BIN)/hybridscreen bench ingest --plates 1000
 	$(BIN)/hybridscreen bench ingest --plates 250
 	$(BIN)/hybridscreen bench ingest --plates 100 --features 500
+
+fit: .venv/dev.stamp              ## speed of training on this machine, beside plain torch
+	$(BIN)/hybridscreen bench fit --hidden 128 --epochs 16
+	$(BIN)/hybridscreen bench fit --hidden 512
+
+predict: .venv/dev.stamp          ## speed and memory of predicting 1 and 10 million; needs 20 GB of disk
+	$(BIN)/hybridscreen bench predict
+	$(BIN)/hybridscreen bench predict --pool 10000000
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

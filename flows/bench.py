@@ -1,5 +1,7 @@
 """Benchmarks of this machine: each beside the least that could do the job, in the same run."""
 
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -91,7 +93,7 @@ def run_bench(name: str, sizes: dict[str, int]) -> BenchResult:
         options = ", ".join(f"--{size}" for size in bench.DEFAULTS)
         raise UserError(f"bench {name} has no size --{strange[0]}", expected=options)
     parameters = {**bench.DEFAULTS, **sizes}
-    with tempfile.TemporaryDirectory(prefix="hybridscreen-bench-") as folder:
+    with _termination_as_exit(), tempfile.TemporaryDirectory(prefix="hybridscreen-bench-") as folder:
         measured: Measured = bench.run(Path(folder), parameters)
     return BenchResult(
         name=name,
@@ -106,11 +108,26 @@ def run_bench(name: str, sizes: dict[str, int]) -> BenchResult:
     )
 
 
+@contextmanager
+def _termination_as_exit() -> Iterator[None]:
+    """Let SIGTERM end the process as Ctrl-C does: the folder, which may be large, goes, and so do the children."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def bench_lines(found: BenchResult) -> list[str]:
     """A result in words."""
     beyond = 1.0 - found.floor_seconds / found.seconds
+    plain = {name: value for name, value in found.parameters.items() if not isinstance(value, dict)}
     return [
-        f"{found.name}: " + ", ".join(f"{name} {value}" for name, value in found.parameters.items()),
+        f"{found.name}: " + ", ".join(f"{name} {value}" for name, value in plain.items()),
         f"  {found.seconds:.1f} s ({found.cpu_seconds:.1f} s of processors), at most {found.peak_rss_gib:.2f} GiB",
         f"  floor {found.floor_seconds:.3f} s; {beyond:.1%} of the time is beyond it",
         *(f"  {peer}: {s:.1f} s, {s / found.seconds:.2f} times as long" for peer, s in found.peers.items()),

@@ -3,6 +3,7 @@
 import multiprocessing
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -76,7 +77,7 @@ class _Teller:
 
 def _serve(pipe: "Connection[Any, Any]") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
-    with listening(_Teller(pipe)):
+    with listening(_Teller(pipe)), suppress(EOFError, BrokenPipeError):  # the parent is gone
         while True:
             function, args, kwargs = pipe.recv()
             try:

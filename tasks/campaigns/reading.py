@@ -100,8 +100,10 @@ def explain(error: ValidationError, where: str) -> UserError:
     if first["type"] == "missing":
         return UserError(f"{key} is missing", where=where, todo=more)
     if first["type"] == "unknown_model":
-        got, names = repr(first["input"].get("model")), ", ".join(MODEL_NAMES)
-        return UserError(f"{key}.model: unknown name", where=where, got=got, expected=f"one of {names}", todo=more)
+        name, names = first["input"].get("model"), ", ".join(MODEL_NAMES)
+        return UserError(
+            f"{key}.model: unknown name", where=where, got=repr(name), expected=f"one of {names}", todo=more
+        )
     got = None if isinstance(first["input"], dict) else repr(first["input"])
     return UserError(f"{key}: {message}" if key else message, where=where, got=got, todo=more)
 

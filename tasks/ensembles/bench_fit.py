@@ -19,6 +19,7 @@ from tasks.campaigns.config import ComputeSection
 from tasks.campaigns.ensemble_settings import MlpSettings
 from tasks.checkpoints.pieces import cores
 from tasks.checkpoints.progress import advanced
+from tasks.ensembles.determinism import one_thread
 from tasks.ensembles.fitting import fit_group
 from tasks.ensembles.folds import held_out, labels_per_epoch
 from tasks.ensembles.perceptrons import preparation
@@ -28,6 +29,7 @@ from tasks.ensembles.registry import MODELS
 from tasks.ensembles.target import Target
 from tasks.ensembles.training import batch_size
 from tasks.ensembles.training_set import TrainingSet
+from tasks.readouts.alignment.profiles.determinism import one_blas_thread
 
 _SEED = 0
 _SIDES = {"cpu": 1024, "cuda": 8192}  # rows and columns of the matrices that the rate is measured with
@@ -88,8 +90,10 @@ def made_up_labels(labels: int, features: int) -> TrainingSet:
 
 
 def training(labels: int, features: int, members: int, hidden: int, epochs: int) -> Training:
-    """Members of two hidden layers, and made-up labels."""
-    settings = MlpSettings(members=members, hidden=(hidden, hidden), epochs=epochs, ranks=False)
+    """Members of two plain hidden layers, as a module of torch can have them, and made-up labels."""
+    settings = MlpSettings(
+        members=members, hidden=(hidden, hidden), epochs=epochs, ranks=False, layer_rates=False, learning_rate=1e-3
+    )
     return Training(made_up_labels(labels, features), settings, torch_device("auto"))
 
 
@@ -119,6 +123,12 @@ def train_one_by_one(this: Training) -> list[float]:
         losses.append(_train_module(this, learnt, (problem.inputs[mask], problem.targets[mask])))
         advanced("one by one", len(losses), this.settings.members)
     return losses
+
+
+def train_on_one_thread(this: Training) -> list[float]:
+    """`train_one_by_one` with one thread a kernel."""
+    with one_thread(), one_blas_thread():
+        return train_one_by_one(this)
 
 
 def _train_module(this: Training, learnt: tuple[torch.Tensor, ...], stop_on: tuple[torch.Tensor, ...]) -> float:

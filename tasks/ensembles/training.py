@@ -123,9 +123,9 @@ class Group:
             self.step += 1
 
     def _forward(self, rows: torch.Tensor, drop: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
-        inputs = self.problem.inputs[rows]
-        inputs = inputs * self.weights["gain"] if "gain" in self.weights else inputs
-        return output(self.weights, penultimate(self.weights, inputs, self.shape, drop))
+        inputs = self.problem.inputs.index_select(0, rows.flatten()).view(*rows.shape, -1)
+        weights = _fold_gain(self.weights)
+        return output(weights, penultimate(weights, inputs, self.shape, drop))
 
     def _labels(self, kept: npt.NDArray[np.bool_], rng: np.random.Generator) -> npt.NDArray[np.int64]:
         rows = np.flatnonzero(kept)
@@ -170,7 +170,7 @@ class Group:
         That is the same as the neural tangent parametrisation (weights multiplied by 1/√fan-in in the network), since
         the steps of Adam do not depend on the scale of the gradient.
         """
-        groups, rates = [], []
+        groups: dict[tuple[float, float], list[torch.Tensor]] = {}
         for name, value in self.weights.items():
             rate, decay = self.settings.learning_rate, 0.0
             if name.startswith("weight."):
@@ -178,9 +178,9 @@ class Group:
                 rate, decay = rate / root, self.settings.weight_decay * root
             elif self.settings.layer_rates:
                 rate *= _GAIN_RATE if name == "gain" else _BIAS_RATE
-            groups.append({"params": [value.requires_grad_(True)], "lr": rate, "weight_decay": decay})
-            rates.append(rate)
-        return torch.optim.AdamW(groups, betas=_BETAS, fused=True), rates
+            groups.setdefault((rate, decay), []).append(value.requires_grad_(True))
+        alike = [{"params": those, "lr": rate, "weight_decay": decay} for (rate, decay), those in groups.items()]
+        return torch.optim.AdamW(alike, betas=_BETAS, fused=True), [rate for rate, _ in groups]
 
     def _set_rates(self) -> None:
         share = course(self.settings.schedule, (self.step + 0.5) / (self.steps * self.settings.epochs))
@@ -202,7 +202,7 @@ def course(schedule: str, done: float) -> float:
 
 def _fold_gain(weights: Weights) -> Weights:
     """The gains of the inputs taken into the first layer: prediction needs no more than plain layers."""
-    plain = {name: value.detach() for name, value in weights.items() if name != "gain"}
+    plain = {name: value for name, value in weights.items() if name != "gain"}
     if "gain" in weights:
-        plain["weight.0"] = weights["gain"].detach().mT * plain["weight.0"]
+        plain["weight.0"] = weights["gain"].mT * plain["weight.0"]
     return plain

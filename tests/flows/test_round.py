@@ -49,10 +49,13 @@ def test_the_released_design_outlives_the_rerun(two):
     assert {path.name: path.read_bytes() for path in design.iterdir()} == before
 
 
-STAGES = "parse plate align labels fit ensemble predict forward omega decide propose screen".split()
-
-
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage",
+    [
+        *("parse", "plate", "align", "labels", "fit", "ensemble"),
+        *("predict", "forward", "omega", "decide", "propose", "screen"),
+    ],
+)
 def test_a_lost_payload_is_recomputed_to_the_same_digests(two, stage):
     known = two.digests(1)
     lock = two.ledger.runs(1)[-1].lock
