@@ -115,6 +115,7 @@ class ModelProperties:
         new = np.sqrt(np.mean((self.predict(fitted, x).mean - surface(x)) ** 2) + 0.1**2)
         assert new / 3 < honest < new * 2.5  # what training was stopped on looks a little too well known
 
+    @pytest.mark.slow  # starts a process; that of perceptrons stays quick
     def test_another_process_other_threads_and_another_group_size_give_the_same_bits(self) -> None:
         script = f"""
 import sys
