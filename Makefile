@@ -43,7 +43,7 @@ ingest: .venv/dev.stamp           ## speed and memory of ingestion on this machi
 	$(BIN)/hybridscreen bench ingest --plates 100 --features 500
 
 fit: .venv/dev.stamp              ## speed of training on this machine, beside plain torch
-	$(BIN)/hybridscreen bench fit --hidden 128 --epochs 16
+	$(BIN)/hybridscreen bench fit --hidden 128 --epochs 4
 	$(BIN)/hybridscreen bench fit --hidden 512
 
 predict: .venv/dev.stamp          ## speed and memory of predicting 1 and 10 million; needs 20 GB of disk

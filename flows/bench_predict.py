@@ -5,7 +5,8 @@ prediction. The floor is the matrix products alone: no reading, encoding, activa
 """
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import statistics
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,17 +21,17 @@ from tasks.errors import UserError
 
 DEFAULTS = {"pool": 1_000_000, "features": 256, "members": 16, "hidden": 128, "labels": 2_000, "epochs": 2}
 _STORED = 1000  # bytes that are stored of a perturbation besides its features and members, more or less
-_TIMED = 2  # chunks for each core that the floor is timed on, before and after
+_PARTS = 8  # of the prediction; the floor is timed before, between and after them, as other work comes and goes
+_TIMED = 1  # chunks for each core that it is timed on
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a prediction of the library took: seconds of wall and of processors, peak memory [GiB]."""
+    """What a share of the prediction took: seconds of wall and of processors, peak memory [GiB]."""
 
     seconds: float
     cpu_seconds: float
     peak_rss_gib: float
-    chunk_rows: int
 
 
 def run(folder: Path, sizes: dict[str, int]) -> Measured:
@@ -50,16 +51,18 @@ def run(folder: Path, sizes: dict[str, int]) -> Measured:
     with Child() as child:
         fitted = child.call(fit, folder, sizes)
     with Child() as bare, Child() as child:
-        before = bare.call(floor, folder, fitted, sizes["pool"])
-        found = child.call(predict, folder, library, fitted, sizes["pool"])
-        after = bare.call(floor, folder, fitted, sizes["pool"])
+        floors = [bare.call(floor, folder, fitted, sizes["pool"])]
+        parts = []
+        for share in range(_PARTS):
+            parts.append(child.call(predict, folder, library, fitted, share))
+            floors.append(bare.call(floor, folder, fitted, sizes["pool"]))
+    seconds, cpu_seconds = sum(part.seconds for part in parts), sum(part.cpu_seconds for part in parts)
     facts = {
-        "chunk_rows": found.chunk_rows,
-        "rows_per_second": round(sizes["pool"] / found.seconds),
+        "rows_per_second": round(sizes["pool"] / seconds),
         "library_bytes": _size(folder / "library"),
         "predicted_bytes": _size(folder / "checkpoints" / "predict"),
     }
-    return Measured(found.seconds, found.cpu_seconds, found.peak_rss_gib, (before + after) / 2, facts=facts)
+    return Measured(seconds, cpu_seconds, parts[-1].peak_rss_gib, statistics.mean(floors), facts=facts)
 
 
 def make_library(folder: Path, sizes: dict[str, int]) -> Ref:
@@ -76,25 +79,26 @@ def fit(folder: Path, sizes: dict[str, int]) -> Outputs:
     return store_ensemble(folder, {name: size for name, size in sizes.items() if name != "pool"})
 
 
-def predict(folder: Path, library: Ref, fitted: Outputs, pool: int) -> Predicted:
-    """Predict every chunk of the library, without Prefect's server; as many at once as there are cores."""
+def predict(folder: Path, library: Ref, fitted: Outputs, share: int) -> Predicted:
+    """Predict one of `_PARTS` shares of the chunks, as many at once as there are cores; without Prefect's server."""
     from tasks.campaigns.config import ComputeSection
     from tasks.checkpoints.manifest import peak_rss_gib
     from tasks.ensembles.cluster import open_cluster
     from tasks.ensembles.task import chunk_bounds, predict_chunk
 
     compute, watch = ComputeSection(), Stopwatch()
-    chunks = chunk_bounds(pool, compute.chunk_rows)
+    chunks = dict(enumerate(chunk_bounds((library.shape or (0,))[0], compute.chunk_rows)))
+    mine = list(chunks)[share * len(chunks) // _PARTS : (share + 1) * len(chunks) // _PARTS]
     cp = Checkpointer(CheckpointStore(Storage(str(folder))))
-    with watch.of("work"), open_cluster(compute) as place, ThreadPoolExecutor() as tasks:
-        asked = [
-            tasks.submit(predict_chunk.fn, cp, place, f"predict/{number:05d}", library, fitted, rows, compute.device)
-            for number, rows in enumerate(chunks)
-        ]
-        for done, future in enumerate(as_completed(asked), start=1):
-            future.result()
-            advanced("predict", done, len(chunks))
-    return Predicted(watch.wall["work"], watch.cpu["work"], peak_rss_gib(), compute.chunk_rows)
+    with watch.of("work"), open_cluster(compute) as place, ThreadPoolExecutor() as threads:
+
+        def one(number: int) -> None:
+            node = f"predict/{number:05d}"
+            predict_chunk.fn(cp, place, node, library, fitted, chunks[number], compute.device)
+
+        for done, _ in enumerate(threads.map(one, mine), start=1):
+            advanced("predict", mine[0] + done, len(chunks))
+    return Predicted(watch.wall["work"], watch.cpu["work"], peak_rss_gib())
 
 
 def floor(folder: Path, fitted: Outputs, pool: int) -> float:
