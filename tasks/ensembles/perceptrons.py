@@ -15,7 +15,7 @@ from tasks.ensembles.ensemble import Ensemble
 from tasks.ensembles.models import Said
 from tasks.ensembles.network import Shape, output, penultimate
 from tasks.ensembles.posterior import PRIOR_VARIANCE, last_layer_posterior
-from tasks.ensembles.problem import Problem, pose, target_scaling
+from tasks.ensembles.problem import Problem, pose, target_scaling, unsmoothed
 from tasks.ensembles.target import Target
 from tasks.ensembles.training_set import TrainingSet
 
@@ -77,7 +77,7 @@ def say(ensemble: Ensemble, features: torch.Tensor) -> Said:
         members = tensors["target_mean"] + scale * values
         within = _within(tensors, embedding) * scale.square().sum().sqrt()
     else:
-        members = torch.softmax(values, dim=-1) if target.kind == "multi-class" else torch.sigmoid(values)
+        members = unsmoothed(torch.softmax(values, dim=-1)) if target.kind == "multi-class" else torch.sigmoid(values)
         within = _within(tensors, embedding, members[..., :1] * (1.0 - members[..., :1]))
     # What the head has learnt is the excess over the labels' known variances; a new label has both.
     noise = logs.exp().mean(dim=1) * scale**2 + tensors["label_variance"] if logs.shape[-1] else logs[:, 0]

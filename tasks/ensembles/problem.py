@@ -14,6 +14,7 @@ from tasks.ensembles.training_set import TrainingSet
 
 _LEAST_VARIANCE = 1e-6  # of a standardised readout, as the noise head may claim it
 _BETA = 0.5
+SMOOTHING = 0.05  # share of a class label that training spreads over all classes; `unsmoothed` takes it back
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class Problem:
         targets, weights = self.targets[rows], self.weights[rows]
         if self.target.kind == "multi-class":
             flat = functional.cross_entropy(
-                predictions.flatten(0, 1), targets[..., 0].long().flatten(), reduction="none"
+                predictions.flatten(0, 1),
+                targets[..., 0].long().flatten(),
+                reduction="none",
+                label_smoothing=SMOOTHING if training else 0.0,
             )
             return weights[..., 0] * flat.view(rows.shape)
         if self.target.kind == "binary":
@@ -79,6 +83,18 @@ class Problem:
         variance = log_variance.exp() + self.variances[rows] + _LEAST_VARIANCE
         loss = 0.5 * (variance.log() + (mean - targets).square() / variance)
         return loss * variance.detach() ** _BETA if training else loss
+
+
+def unsmoothed(probabilities: torch.Tensor) -> torch.Tensor:
+    """Probabilities (…, C) as they would be without label smoothing.
+
+    The smoothed loss is least at q = (1 − s)·p + s/C; this gives p back, kept above a twentieth of s/C.
+
+    Source: label smoothing: Szegedy et al., Rethinking the Inception architecture, 2016, section 7.
+    """
+    least = SMOOTHING / probabilities.shape[-1]
+    raw = ((probabilities - least) / (1 - SMOOTHING)).clamp_min(least / 20)
+    return raw / raw.sum(dim=-1, keepdim=True)
 
 
 def target_scaling(train: TrainingSet, target: Target) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from tasks.ensembles import MODELS, Ensemble, TrainingSet, interval, predict
+from tasks.ensembles.problem import SMOOTHING, unsmoothed
 from tasks.errors import UserError
 
 
@@ -35,6 +36,24 @@ def test_classes_get_probabilities_that_sum_to_one_and_order_them(points, fit):
     np.testing.assert_allclose(said.members.sum(axis=2), 1.0, rtol=1e-5)
     assert np.mean(said.mean[400:].argmax(axis=1) == classes[400:]) > 0.85
     assert said.within.shape == (600, 0)
+
+
+def test_smoothing_is_taken_back():
+    true = torch.tensor([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0]])
+    smoothed = (1 - SMOOTHING) * true + SMOOTHING / 3
+    torch.testing.assert_close(unsmoothed(smoothed), true, atol=0.002, rtol=0)
+
+
+def test_probabilities_of_classes_are_as_sure_as_they_are_right(points, fit):
+    rng = np.random.default_rng(2)
+    chance = 1 / (1 + np.exp(-2 * points[:, 0]))
+    classes = np.where(rng.random(600) < 0.2, 2, rng.random(600) < chance).astype(float)
+    said = predict(
+        fit(TrainingSet(points[:400], classes[:400], zeros(classes[:400])), "multi-class", columns=3), points
+    )
+    assert said.mean[400:, 2].mean() == pytest.approx(0.2, abs=0.06)
+    sure = said.mean[400:].max(axis=1).mean()
+    assert sure == pytest.approx(np.mean(said.mean[400:].argmax(axis=1) == classes[400:]), abs=0.1)
 
 
 def test_a_class_that_no_label_has_is_improbable(points, fit):
