@@ -81,7 +81,7 @@ def fit(folder: Path, sizes: dict[str, int]) -> Outputs:
 
 def predict(folder: Path, library: Ref, fitted: Outputs, share: int) -> Predicted:
     """Predict one of `_PARTS` shares of the chunks, as many at once as there are cores; without Prefect's server."""
-    from tasks.campaigns.config import ComputeSection
+    from tasks.campaigns.compute_settings import ComputeSection
     from tasks.checkpoints.manifest import peak_rss_gib
     from tasks.ensembles.cluster import open_cluster
     from tasks.ensembles.task import chunk_bounds, predict_chunk
@@ -103,7 +103,7 @@ def predict(folder: Path, library: Ref, fitted: Outputs, share: int) -> Predicte
 
 def floor(folder: Path, fitted: Outputs, pool: int) -> float:
     """Seconds of the bare products."""
-    from tasks.campaigns.config import ComputeSection
+    from tasks.campaigns.compute_settings import ComputeSection
     from tasks.ensembles.bench_predict import bare_products
 
     return bare_products(folder, fitted, pool, min(ComputeSection().chunk_rows, pool), _TIMED)

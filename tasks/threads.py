@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from threadpoolctl import threadpool_limits
+
 #: Sets a process-wide number of threads to one; answers with what restores it.
 Hold = Callable[[], Callable[[], object]]
 
@@ -39,3 +41,15 @@ class OneThread:
                 self._inside -= 1
                 if not self._inside and self._restore is not None:
                     self._restore()
+
+
+def hold_blas() -> Callable[[], object]:
+    """Linear algebra of numpy and scipy on one thread; answers with what restores it."""
+    limits = threadpool_limits(limits=1, user_api="blas")
+    restore: Callable[[], object] = limits.restore_original_limits
+    return restore
+
+
+#: Linear algebra on one thread: how a product is divided among threads changes its rounding. It also is the fast choice
+#: for matrices of a plate's size.
+one_blas_thread = OneThread(hold_blas)

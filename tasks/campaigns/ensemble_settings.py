@@ -8,6 +8,16 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from tasks.campaigns.section import Section
 
+# What the papers' networks have in common, and this project's defaults do differently.
+_PLAIN: dict[str, Any] = {
+    "activation": "relu",
+    "learning_rate": 1e-3,
+    "layer_rates": False,
+    "schedule": "constant",
+    "clip": None,
+    "ranks": False,
+}
+
 Widths = tuple[Annotated[int, Field(ge=1, le=8192)], ...]
 
 
@@ -87,21 +97,16 @@ class MlpSettings(NetworkSettings):
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         # Neporozhnii et al. 2025, table 1 (MNIST) and section B: ResMLP 2 × 512, AdamW without decay.
-        "inference-set-design": {
+        "inference-set-design": _PLAIN
+        | {
             "hidden": (512, 512),
             "residual": True,
-            "activation": "relu",
             "dropout": 0.1,
             "epochs": 1000,
             "patience": 50,
             "batch_size": 1024,
-            "learning_rate": 1e-3,
-            "layer_rates": False,
-            "schedule": "constant",
             "weight_decay": 0.0,
             "gradient_clip": 1.0,
-            "clip": None,
-            "ranks": False,
         }
     }
 
@@ -119,37 +124,27 @@ class DropoutSettings(NetworkSettings):
         # Mehrjou et al. 2022 as released: one hidden layer of 16, Adam 1e-3 with decay 1e-4, patience 13, 100 masks.
         # Not mirrored: decay is part of Adam's gradient there, decoupled here; it stops on the training loss there, on
         # held-out labels here; readouts are not standardised there; and a search over 4, 8 and 16 units may precede.
-        "genedisco-bnn": {
+        "genedisco-bnn": _PLAIN
+        | {
             "members": 100,
             "hidden": (16,),
-            "activation": "relu",
             "dropout": 0.5,
             "epochs": 100,
             "patience": 13,
             "batch_size": 64,
-            "learning_rate": 1e-3,
-            "layer_rates": False,
-            "schedule": "constant",
             "weight_decay": 1e-4,
-            "clip": None,
-            "ranks": False,
         },
         # Nagpal & Knowles 2020 as released: 50 units, rate 0.15, 50 masks, 300 epochs in batches of 128. Not mirrored:
         # the convolutions before that layer, and their output left out at the same rate; rmsprop (here AdamW); a decay
         # of 0.025/labels, part of the loss (here decoupled, and constant); the last epoch's weights (here the best's).
-        "deimos": {
+        "deimos": _PLAIN
+        | {
             "members": 50,
             "hidden": (50,),
-            "activation": "relu",
             "dropout": 0.15,
             "epochs": 300,
             "batch_size": 128,
-            "learning_rate": 1e-3,
-            "layer_rates": False,
-            "schedule": "constant",
             "weight_decay": 1e-4,
-            "clip": None,
-            "ranks": False,
         },
     }
 

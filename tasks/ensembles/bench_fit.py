@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tasks.campaigns.config import ComputeSection
+from tasks.campaigns.compute_settings import ComputeSection
 from tasks.campaigns.ensemble_settings import MlpSettings
 from tasks.checkpoints.pieces import cores
 from tasks.checkpoints.progress import advanced
@@ -29,7 +29,6 @@ from tasks.ensembles.registry import MODELS
 from tasks.ensembles.target import Target
 from tasks.ensembles.training import batch_size
 from tasks.ensembles.training_set import TrainingSet
-from tasks.readouts.alignment.profiles.determinism import one_blas_thread
 
 _SEED = 0
 _SIDES = {"cpu": 1024, "cuda": 8192}  # rows and columns of the matrices that the rate is measured with
@@ -127,7 +126,7 @@ def train_one_by_one(this: Training) -> list[float]:
 
 def train_on_one_thread(this: Training) -> list[float]:
     """`train_one_by_one` with one thread a kernel."""
-    with one_thread(), one_blas_thread():
+    with one_thread():
         return train_one_by_one(this)
 
 

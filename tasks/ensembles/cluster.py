@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
-from tasks.campaigns.config import ComputeSection
+from tasks.campaigns.compute_settings import ComputeSection
 from tasks.checkpoints.manifest import Manifest
 from tasks.checkpoints.pieces import Piece, Place, ThisProcess, compute_and_save
 from tasks.checkpoints.progress import Listener, listening
@@ -172,7 +172,10 @@ def do_piece(pickled: bytes, expected: Mapping[str, str], topic: str) -> Manifes
 
     worker = get_worker()
     refuse_other(surroundings(), expected, f"worker {worker.address}")
-    piece: Piece = pickle.loads(pickled)  # noqa: S301 (from the flow through the scheduler, never from storage)
+    # As bytes, because the scheduler unpickles what a task graph holds, and a piece holds an open storage; and because
+    # versions are to be compared before anything is unpacked. It comes from the flow, never from storage: who can send
+    # to the scheduler can run any function here anyway, which is what compute.tls is for.
+    piece: Piece = pickle.loads(pickled)  # noqa: S301
     piece.store.storage.require_seen(f"worker {worker.address}")
     with listening(Relay(partial(worker.log_event, topic))):
         return compute_and_save(piece)

@@ -12,6 +12,7 @@ import torch
 
 from tasks.campaigns.config import OperatorsSection
 from tasks.campaigns.ensemble_settings import DropoutSettings
+from tasks.ensembles.determinism import Purpose, generator
 from tasks.ensembles.ensemble import Ensemble, Part, Progress
 from tasks.ensembles.folds import held_out, labels_per_epoch
 from tasks.ensembles.models import Said
@@ -61,7 +62,7 @@ class Dropout:
         problem = pose(train, target, preparation(train, target, settings), device, noise_head=False)
         left_out, by = held_out(train, settings, seed, range(1))
         per_epoch = labels_per_epoch(train, settings, seed)
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0)))
+        rng = generator(seed, Purpose.MEMBER, 0)
         weights, history = Group(problem, left_out, per_epoch, settings, [rng]).train(progress)
         weights = {name: value.cpu() for name, value in weights.items()}
         masks = draw_masks(settings, seed, members)
@@ -100,7 +101,7 @@ class Dropout:
 
 def draw_masks(settings: DropoutSettings, seed: int, members: range) -> list[torch.Tensor]:
     """Units that stay, (m, h) a hidden layer."""
-    rngs = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, member))) for member in members]
+    rngs = [generator(seed, Purpose.MASK, member) for member in members]
     return [
         torch.from_numpy(np.stack([rng.random(width) >= settings.dropout for rng in rngs])) for width in settings.hidden
     ]

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.campaigns.ensemble_settings import NetworkSettings
+from tasks.ensembles.determinism import Purpose, generator
 from tasks.ensembles.training_set import TrainingSet
 from tasks.errors import UserError
 
@@ -70,7 +71,7 @@ def _mask(train: TrainingSet, settings: NetworkSettings, seed: int, member: int,
     """Labels (n,) of the member's fold."""
     units = train.plates.shape[1] if by_plates else len(train)
     count = _folds(units, settings)
-    deal = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, member // count)))
+    deal = generator(seed, Purpose.DEAL, member // count)
     chosen = deal.permutation(units) % count == member % count
     return np.asarray(train.plates[:, chosen].any(axis=1)) if by_plates else chosen
 

@@ -19,6 +19,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from tasks.campaigns.config import OperatorsSection
 from tasks.campaigns.ensemble_settings import ForestSettings
+from tasks.ensembles.determinism import Purpose, generator
 from tasks.ensembles.ensemble import Ensemble, Part, Progress
 from tasks.ensembles.models import Said
 from tasks.ensembles.target import Target
@@ -61,15 +62,14 @@ class Forest:
     ) -> Part:
         """Grow some trees; tree j depends on the labels, the settings, the seed and j alone.
 
-        Labels are drawn into a bootstrap in proportion to their weight 1/(1 + v/v̄), v their variance and v̄ its mean,
-        averaged over outputs: leaves that hold one label give it the same say whatever its weight in the splits. Trees
-        are grown on the CPU whatever the device.
+        Labels are drawn into a bootstrap in proportion to their weights, averaged over outputs: leaves that hold one
+        label give it the same say whatever its weight in the splits. Trees are grown on the CPU whatever the device.
         """
         columns, mean, scale = _columns(train, target)
         shares = _shares(train)
         tables, held_out = [], np.zeros((len(members), len(train)), dtype=np.uint8)
         for row, member in enumerate(members):
-            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, member)))
+            rng = generator(seed, Purpose.MEMBER, member)
             counts = _bootstrap(shares, rng)
             held_out[row] = counts == 0
             tree = DecisionTreeRegressor(
@@ -155,8 +155,7 @@ def _columns(
 
 def _shares(train: TrainingSet) -> npt.NDArray[np.float64]:
     """(n,) probability that a draw of a bootstrap is this label."""
-    average = train.variances.mean(axis=0)
-    weights = (1.0 / (1.0 + train.variances / np.where(average > 0, average, 1.0))).mean(axis=1)
+    weights = train.weights.mean(axis=1)
     return np.asarray(weights / weights.sum())
 
 

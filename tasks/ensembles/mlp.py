@@ -10,6 +10,7 @@ import torch
 
 from tasks.campaigns.config import OperatorsSection
 from tasks.campaigns.ensemble_settings import MlpSettings
+from tasks.ensembles.determinism import Purpose, generator
 from tasks.ensembles.ensemble import Ensemble, Part, Progress
 from tasks.ensembles.folds import held_out, labels_per_epoch
 from tasks.ensembles.models import Said
@@ -54,7 +55,7 @@ class Mlp:
         problem = pose(train, target, preparation(train, target, settings), device, noise_head=settings.noise_head)
         masks, by = held_out(train, settings, seed, members)
         per_epoch = labels_per_epoch(train, settings, seed)
-        rngs = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, member))) for member in members]
+        rngs = [generator(seed, Purpose.MEMBER, member) for member in members]
         weights, history = Group(problem, masks, per_epoch, settings, rngs).train(progress)
         arrays = {name: value.cpu().numpy() for name, value in weights.items()}
         epochs = int(np.isfinite(history).sum(axis=1).max())

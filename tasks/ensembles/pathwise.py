@@ -10,6 +10,7 @@ import torch
 from scipy.special import gammaln
 
 from tasks.campaigns.ensemble_settings import GaussianProcessSettings
+from tasks.ensembles.determinism import Purpose, generator
 from tasks.ensembles.kernel import Kernel, Shape
 
 Floats = npt.NDArray[np.float64]
@@ -28,9 +29,9 @@ class Draws:
         self, kernel: Kernel, inputs: Floats, settings: GaussianProcessSettings, seed: int, members: range, columns: int
     ) -> None:
         count = settings.basis // 2
-        drawn = frequencies(kernel.shape, inputs.shape[1], count, random(seed, 3))
+        drawn = frequencies(kernel.shape, inputs.shape[1], count, generator(seed, Purpose.FREQUENCIES))
         self.frequency, self.amplitude = (array.astype(np.float32).astype(np.float64) for array in drawn)
-        rngs = [random(seed, 0, member) for member in members]
+        rngs = [generator(seed, Purpose.MEMBER, member) for member in members]
         self.weight = np.stack([rng.standard_normal((2 * count, columns)) for rng in rngs]) * np.sqrt(kernel.signal)
         self.label_noise = np.stack([rng.standard_normal((len(inputs), columns)) for rng in rngs])
         spectrum = torch.from_numpy(self.frequency), torch.from_numpy(self.amplitude)
@@ -81,8 +82,3 @@ def _log_student(degrees: float, at: Floats) -> Floats:
         return np.asarray(-0.5 * squares - 0.5 * features * math.log(2.0))
     norm = gammaln((degrees + features) / 2) - gammaln(degrees / 2) - 0.5 * features * math.log(degrees)
     return np.asarray(norm - 0.5 * (degrees + features) * np.log1p(squares / degrees))
-
-
-def random(seed: int, *key: int) -> np.random.Generator:
-    """Random numbers of one purpose."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

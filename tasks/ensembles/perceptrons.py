@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from tasks.campaigns.config import OperatorsSection
 from tasks.campaigns.ensemble_settings import NetworkSettings
+from tasks.ensembles.determinism import Purpose, generator
 from tasks.ensembles.encoding import encode, fit_encoding
 from tasks.ensembles.ensemble import Ensemble
 from tasks.ensembles.models import Said
@@ -54,7 +54,7 @@ def with_posterior(
     whole = dict(tensors)
     if operators.within == "last-layer" and (target.kind == "continuous" or target == Target("binary")):
         problem = pose(train, target, tensors, _CPU, noise_head=noise_head)
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
+        rng = generator(seed, Purpose.SKETCH)
         chunks = _curved(tensors, problem, shape_of(settings))
         whole["posterior"] = last_layer_posterior(chunks, PRIOR_VARIANCE[target.kind], operators.sketch, rng)
     return whole

@@ -30,7 +30,6 @@ from tasks.ensembles.predict import Prediction, predict
 from tasks.ensembles.target import Target
 from tasks.ensembles.training_set import TrainingSet
 from tasks.errors import UserError
-from tasks.readouts.alignment.profiles.determinism import one_blas_thread
 
 #: Arrays of a prediction, each an output of its checkpoint.
 PREDICTED = tuple(field.name for field in fields(Prediction))
@@ -72,8 +71,7 @@ def fit_members(
 ) -> dict[str, Payload]:
     """Fit some members of an ensemble; `tensors` and `facts` of the part. Progress is told under the node's name."""
     train, told = training_set(store, learnt), partial(advanced, node)
-    with one_blas_thread():
-        part = fit_group(train, recipe.target, recipe.settings, recipe.seed, members, torch_device(device), told)
+    part = fit_group(train, recipe.target, recipe.settings, recipe.seed, members, torch_device(device), told)
     arrays, facts = part_to_tensors(part)
     return {"tensors": Payload("tensors", arrays), "facts": Payload("json", facts)}
 
@@ -84,8 +82,7 @@ def join_members(
     """All members as one ensemble; `tensors` and `facts`. `parts` are references to those of each part, in order."""
     loaded = [part_from_tensors(store.load(tensors), store.load(facts)) for tensors, facts in parts]
     train = training_set(store, learnt)
-    with one_blas_thread():
-        ensemble = join_parts(train, recipe.target, recipe.settings, recipe.operators, recipe.seed, loaded)
+    ensemble = join_parts(train, recipe.target, recipe.settings, recipe.operators, recipe.seed, loaded)
     arrays, meta = ensemble_to_tensors(ensemble)
     return {"tensors": Payload("tensors", arrays), "facts": Payload("json", meta)}
 
@@ -97,8 +94,7 @@ def predict_rows(
     tensors, facts = ensemble
     features = np.asarray(open_rows(store, library)[start:stop])
     fitted = ensemble_from_tensors(store.load(tensors), store.load(facts))
-    with one_blas_thread():
-        said = predict(fitted.to(torch_device(device)), features)
+    said = predict(fitted.to(torch_device(device)), features)
     return {name: Payload("array", getattr(said, name)) for name in PREDICTED}
 
 

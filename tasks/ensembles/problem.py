@@ -109,17 +109,14 @@ def target_scaling(train: TrainingSet, target: Target) -> dict[str, torch.Tensor
 def pose(train: TrainingSet, target: Target, tensors: Tensors, device: torch.device, *, noise_head: bool) -> Problem:
     """The labels as the networks see them, on a device.
 
-    Labels are weighted by 1/(1 + v/v̄), v their variance and v̄ its mean: the precision when what the features cannot
-    explain varies as much as the average label's noise. With a noise head the likelihood takes the variances itself.
+    Labels have the weights of the training set; with a noise head the likelihood takes the variances itself.
     """
     scale = tensors["target_scale"].double().numpy()[: train.targets.shape[1]]
     mean = tensors["target_mean"].double().numpy()[: train.targets.shape[1]]
-    average = train.variances.mean(axis=0)
-    weights = 1.0 / (1.0 + train.variances / np.where(average > 0, average, 1.0))
     return Problem(
         inputs=encode(tensors, torch.from_numpy(train.features)).to(device),
         targets=torch.from_numpy((train.targets - mean) / scale).float().to(device),
-        weights=torch.from_numpy(weights / weights.mean(axis=0)).float().to(device),
+        weights=torch.from_numpy(train.weights / train.weights.mean(axis=0)).float().to(device),
         variances=torch.from_numpy(train.variances / scale**2).float().to(device),
         target=target,
         noise_head=noise_head,

@@ -21,17 +21,17 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 
 from tasks.campaigns.config import OperatorsSection
 from tasks.campaigns.ensemble_settings import GaussianProcessSettings, NetworkSettings
+from tasks.ensembles.determinism import Purpose, generator
 from tasks.ensembles.encoding import encode, fit_encoding
 from tasks.ensembles.ensemble import Ensemble, Part, Progress
 from tasks.ensembles.kernel import MOST_LABELS, Kernel, correlation, fit_kernel, sklearn_kernel
 from tasks.ensembles.leave_out import say_without, sets_to_leave_out
 from tasks.ensembles.models import Said
-from tasks.ensembles.pathwise import Draws, fourier_features, random
+from tasks.ensembles.pathwise import Draws, fourier_features
 from tasks.ensembles.problem import target_scaling
 from tasks.ensembles.target import Target
 from tasks.ensembles.training_set import TrainingSet
 from tasks.errors import NumericalError, UserError
-from tasks.readouts.alignment.profiles.determinism import one_blas_thread
 
 Floats = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -83,15 +83,14 @@ class GaussianProcess:
         inputs = _encoded(train)
         advanced = progress or (lambda done, total: None)
         sets, by = sets_to_leave_out(train.plates)
-        with one_blas_thread():
-            kernel = _kernel(settings, inputs, targets, variances, seed)
-            advanced(1, target.columns + 1)
-            draws = Draws(kernel, inputs, settings, seed, members, target.columns)
-            columns = []
-            for column in range(target.columns):
-                regressor = _regressor(kernel, inputs, targets[:, column], variances[:, column])
-                columns.append(_column(regressor, draws, column, sets))
-                advanced(column + 2, target.columns + 1)
+        kernel = _kernel(settings, inputs, targets, variances, seed)
+        advanced(1, target.columns + 1)
+        draws = Draws(kernel, inputs, settings, seed, members, target.columns)
+        columns = []
+        for column in range(target.columns):
+            regressor = _regressor(kernel, inputs, targets[:, column], variances[:, column])
+            columns.append(_column(regressor, draws, column, sets))
+            advanced(column + 2, target.columns + 1)
         arrays = {name: np.stack([each[name] for each in columns], axis=-1) for name in columns[0]}
         arrays["loo.mean"] = scaling["target_mean"] + scaling["target_scale"] * arrays["loo.mean"]
         arrays["loo.variance"] = scaling["target_scale"] ** 2 * arrays["loo.variance"]
@@ -101,7 +100,7 @@ class GaussianProcess:
         arrays["readout_noise"] = scaling["target_scale"] ** 2 * kernel.noise + train.variances.mean(axis=0)
         arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
         arrays["held_out"] = np.zeros((len(members), len(train)), dtype=np.uint8)
-        arrays["landmarks"] = np.sort(random(seed, 4).permutation(len(train))[:_LANDMARKS])
+        arrays["landmarks"] = np.sort(generator(seed, Purpose.LANDMARKS).permutation(len(train))[:_LANDMARKS])
         facts = {
             "kernel": settings.kernel,
             "signal": kernel.signal,
@@ -199,7 +198,7 @@ def _encoded(train: TrainingSet) -> Floats:
 
 
 def _kernel(settings: GaussianProcessSettings, inputs: Floats, targets: Floats, variances: Floats, seed: int) -> Kernel:
-    rows = np.sort(random(seed, 5).permutation(len(inputs))[:MOST_LABELS])
+    rows = np.sort(generator(seed, Purpose.KERNEL_LABELS).permutation(len(inputs))[:MOST_LABELS])
     return fit_kernel(settings.kernel, inputs[rows], targets[rows], variances[rows].mean(axis=1))
 
 

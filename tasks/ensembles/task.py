@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.campaigns.config import ComputeSection
+from tasks.campaigns.compute_settings import ComputeSection
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import Stage
 from tasks.checkpoints.lazy import read_names

@@ -47,6 +47,15 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """(n, T) weights 1/(1 + v/v̄), v a label's variance and v̄ the mean of them.
+
+        That is the precision when what the features cannot explain varies as much as the average label's noise.
+        """
+        average = self.variances.mean(axis=0)
+        return np.asarray(1.0 / (1.0 + self.variances / np.where(average > 0, average, 1.0)))
+
     def check(self, target: Target) -> None:
         """Check that the targets are of a kind.
 

@@ -14,7 +14,7 @@ from tasks.checkpoints.task import node_task
 from tasks.ensembles.task import chunk_inputs, load_prediction
 from tasks.stopping.audit import correct
 from tasks.stopping.decision import decide, risk_of_look
-from tasks.stopping.evidence import gather_evidence
+from tasks.stopping.evidence import AuditEvidence, gather_evidence
 
 DECIDE = Stage("decide", 1)
 
@@ -49,16 +49,7 @@ def decide_round(
     risk = risk_of_look(stopping, round_index, previous_looks) if known_risk is None else known_risk
 
     def compute() -> dict[str, Payload]:
-        standing = cp.load(membership).set_index("perturbation")
-        audit, training = cp.load(labels["audit"]), cp.load(labels["training"])
-        rows = standing.index.get_indexer(audit["perturbation"])
-        mean = load_prediction(cp, chunks).mean
-        right = np.zeros(len(standing), dtype=bool)
-        right[rows] = correct(mean[rows], audit["value"].to_numpy(dtype=np.float64), readout)
-        measured = standing.index.isin(training["perturbation"]) | standing.index.isin(audit["perturbation"])
-        evidence = gather_evidence(
-            Membership(standing["chosen"].to_numpy(bool), standing["hidden"].to_numpy(bool)), measured, right
-        )
+        evidence = _evidence(cp, labels, membership, chunks, readout)
         decision = decide(evidence, stopping, round_index, previous_looks, *wells, risk)
         return {
             "decision": Payload("json", decision.model_dump(mode="json")),
@@ -81,3 +72,18 @@ def decide_round(
         **chunk_inputs(chunks),
     }
     return cp.run("decide", DECIDE, compute, outputs=("decision", "evidence"), params=params, inputs=inputs)
+
+
+def _evidence(
+    cp: Checkpointer, labels: Outputs, membership: Ref, chunks: Sequence[Outputs], readout: ReadoutSection
+) -> AuditEvidence:
+    """What the hidden audit members say of the predictions."""
+    standing = cp.load(membership).set_index("perturbation")
+    audit, training = cp.load(labels["audit"]), cp.load(labels["training"])
+    rows = standing.index.get_indexer(audit["perturbation"])
+    mean = load_prediction(cp, chunks).mean
+    right = np.zeros(len(standing), dtype=bool)
+    right[rows] = correct(mean[rows], audit["value"].to_numpy(dtype=np.float64), readout)
+    measured = standing.index.isin(training["perturbation"]) | standing.index.isin(audit["perturbation"])
+    members = Membership(standing["chosen"].to_numpy(bool), standing["hidden"].to_numpy(bool))
+    return gather_evidence(members, measured, right)

@@ -7,7 +7,8 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from tasks.campaigns.config import ComputeSection, OperatorsSection, ReadoutSection
+from tasks.campaigns.compute_settings import ComputeSection
+from tasks.campaigns.config import OperatorsSection, ReadoutSection
 from tasks.campaigns.ensemble_settings import MlpSettings
 from tasks.checkpoints.keys import Stage
 from tasks.checkpoints.payloads import Payload

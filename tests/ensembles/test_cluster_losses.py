@@ -12,7 +12,7 @@ import pytest
 from clusters import HERE, ROOT, Notes, certificates, checkpointer, fatal, run, scheduler, tls_options, worker
 from pieces_at_hand import ask, learn, made_up, recipe
 
-from tasks.campaigns.config import ComputeSection
+from tasks.campaigns.compute_settings import ComputeSection
 from tasks.ensembles.cluster import ClusterError, open_cluster
 from tasks.errors import UserError
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from clusters import Notes, certificates, checkpointer, run
 
-from tasks.campaigns.config import ComputeSection
+from tasks.campaigns.compute_settings import ComputeSection
 from tasks.checkpoints.pieces import ThisProcess
 from tasks.ensembles import cluster
 from tasks.ensembles.cluster import ClusterError, DaskCluster, open_cluster

@@ -8,7 +8,7 @@ import pytest
 from clusters import Notes, checkpointer, fail, run, tell_threads
 from pieces_at_hand import ask, learn, made_up
 
-from tasks.campaigns.config import ComputeSection
+from tasks.campaigns.compute_settings import ComputeSection
 from tasks.ensembles.cluster import open_cluster
 from tasks.errors import NumericalError
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces_at_hand import ask, learn, made_up, recipe
 
-from tasks.campaigns.config import ComputeSection
+from tasks.campaigns.compute_settings import ComputeSection
 from tasks.checkpoints.checkpointer import Checkpointer
 from tasks.checkpoints.keys import Stage
 from tasks.checkpoints.lazy import open_rows

@@ -14,13 +14,13 @@ from tasks.readouts.alignment.profiles.application import apply_profiles
 from tasks.readouts.alignment.profiles.centring import fit_centres, fit_scales, plate_contrasts
 from tasks.readouts.alignment.profiles.controls import gather_profiles, listing, plate_levels
 from tasks.readouts.alignment.profiles.coral import fit_coral
-from tasks.readouts.alignment.profiles.determinism import one_blas_thread
 from tasks.readouts.alignment.profiles.model import ProfileFit, ProfileSettings, RunState
 from tasks.readouts.alignment.profiles.negcon import fit_negcon
 from tasks.readouts.alignment.profiles.outcome import extended, first_outcome
 from tasks.readouts.alignment.profiles.spread import Mixing
 from tasks.readouts.alignment.profiles.tvn import fit_tvn
 from tasks.readouts.ingest import feature_columns
+from tasks.threads import one_blas_thread
 
 __all__ = ["PROFILE_ALIGNMENTS", "ProfileFit", "apply_profiles", "fit_profiles"]
 

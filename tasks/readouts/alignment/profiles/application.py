@@ -7,9 +7,9 @@ import pandas as pd
 
 from tasks.errors import UserError
 from tasks.readouts.alignment.profiles.controls import feature_values, listing
-from tasks.readouts.alignment.profiles.determinism import one_blas_thread
 from tasks.readouts.alignment.profiles.model import ProfileFit
 from tasks.readouts.alignment.profiles.outcome import align_rows
+from tasks.threads import one_blas_thread
 
 
 @one_blas_thread()
