@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import array_api_compat
 import numpy as np
+import numpy.typing as npt
 
 from tasks.errors import NumericalError, UserError
-from tasks.operators.factors import Factor, Float64
-
-_ROWS = 65536  # rows converted to float64 at a time
+from tasks.operators import passes
+from tasks.operators.factors import Factor
+from tasks.operators.linear import Float64
+from tasks.operators.rows import Rows
+from tasks.operators.views import Transformed
 
 Chunks = Callable[[], Iterable[Factor]]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -32,25 +39,35 @@ class Eigenmodes:
         """Number of modes with a positive eigenvalue."""
         return int((self.values > 0).sum())
 
-    def loadings(self, chunk: Factor) -> Float64:
-        """Rows of the eigenvectors U (n, k) that belong to the chunk's points."""
-        return self._rotate(chunk, self.rotation)
+    def loadings(self, factor: Factor) -> Float64:
+        """Rows of the eigenvectors U (n, k) that belong to a factor's points."""
+        return self._expand(factor, self.rotation)
 
-    def coordinates(self, chunk: Factor) -> Float64:
+    def coordinates(self, factor: Factor) -> Float64:
         """Rows of Z = U₊Λ₊^½ (n, positive): distances between them are those of the operator's positive part."""
+        return self._expand(factor, self._to_coordinates())
+
+    def coordinate_rows(self, factor: Factor) -> Rows:
+        """Z as `Rows` of the factor's dtype that are computed anew in every pass: nothing of size N×r is written."""
+        self._check(factor)
+        return Transformed(factor.columns, partial(_times, small=self._to_coordinates()), self.positive)
+
+    def _to_coordinates(self) -> Float64:
         n = self.positive
-        return self._rotate(chunk, self.rotation[:, :n] * np.sqrt(self.values[:n]))
+        return self.rotation[:, :n] * np.sqrt(self.values[:n])
 
-    def _rotate(self, chunk: Factor, rotation: Float64) -> Float64:
-        if chunk.rank != len(self.rotation):
-            raise UserError("chunk of another factor", got=f"{chunk.rank} columns", expected=f"{len(self.rotation)}")
-        out = np.empty((len(chunk), rotation.shape[1]))
-        for start in range(0, len(chunk), _ROWS):
-            out[start : start + _ROWS] = chunk.columns[start : start + _ROWS].astype(np.float64) @ rotation
-        return out
+    def _expand(self, factor: Factor, small: Float64) -> Float64:
+        self._check(factor)
+        return factor.expand(small)
+
+    def _check(self, factor: Factor) -> None:
+        if factor.rank != len(self.rotation):
+            raise UserError("chunk of another factor", got=f"{factor.rank} columns", expected=f"{len(self.rotation)}")
 
 
-def eigenmodes(source: Factor | Chunks, k: int | None = None, tol: float = 1e-9) -> Eigenmodes:
+def eigenmodes(
+    source: Factor | Chunks, k: int | None = None, tol: float = 1e-9, *, chosen: Bools | None = None
+) -> Eigenmodes:
     """Eigenmodes of A·J·Aᵀ from one pass over A.
 
     G = AᵀA = QΓQᵀ in float64; A = V Γ^½Qᵀ with V = AQΓ^−½ orthonormal, so that the eigenvalues are those of the small
@@ -63,15 +80,56 @@ def eigenmodes(source: Factor | Chunks, k: int | None = None, tol: float = 1e-9)
         tol: Directions of G and modes with less than this share of the largest eigenvalue of G count as zero.
             G squares the condition of A: below about 1e-12 there is only rounding. With signs of both
             kinds the operator itself is reproduced to about √tol of its size.
+        chosen: (N,) points over which the modes are taken, of one factor; their loadings and coordinates may then be
+            had of all. Everybody when None.
 
     Returns:
         The modes, descending by eigenvalue; none for a zero operator.
 
     Raises:
-        UserError: No chunk, or chunks that do not belong to one factor.
+        UserError: No chunk, chunks that do not belong to one factor, or a mask of other points.
         NumericalError: The Gram matrix is not finite.
     """
-    gram, signs = _gram((lambda: [source]) if isinstance(source, Factor) else source)
+    if isinstance(source, Factor):
+        return modes_of_gram(gram_matrix(source, chosen), source.signs, k, tol)
+    total: Float64 | None = None
+    signs: Float64 = np.empty(0)
+    for chunk in source():
+        if total is None:
+            total, signs = np.zeros((chunk.rank, chunk.rank)), chunk.signs
+        if not np.array_equal(chunk.signs, signs):
+            raise UserError("chunks with different signs are not of one factor", got=chunk.signs, expected=str(signs))
+        total += gram_matrix(chunk)
+    if total is None:
+        raise UserError("no chunk to take eigenmodes of", todo="The pool is empty")
+    return modes_of_gram(total, signs, k, tol)
+
+
+def gram_matrix(factor: Factor, chosen: Bools | None = None) -> Float64:
+    """AᵀA (r, r) in float64 over all points, or the `chosen` (N,) ones: one pass. Those of parts of the points add up.
+
+    Raises:
+        UserError: A mask of other points.
+        NumericalError: It overflows.
+    """
+    if chosen is not None and chosen.shape != (len(factor),):
+        raise UserError("a mask of other points", got=f"shape {chosen.shape}", expected=f"({len(factor)},)")
+    along = [] if chosen is None else [chosen]
+    gram = sum(factor.columns.map(passes.gram, along=along), np.zeros((factor.rank, factor.rank)))
+    if not np.isfinite(gram).all():
+        raise NumericalError("the Gram matrix of the factor is not finite")
+    return gram
+
+
+def modes_of_gram(gram: Float64, signs: Float64, k: int | None = None, tol: float = 1e-9) -> Eigenmodes:
+    """Eigenmodes of A·J·Aᵀ from AᵀA alone; see `eigenmodes`.
+
+    Args:
+        gram: G (r, r).
+        signs: (r,) diagonal of J.
+        k: Modes to keep.
+        tol: Share of the largest eigenvalue of G that counts as zero.
+    """
     gamma, q = np.linalg.eigh(gram)
     largest_gamma = gamma.max(initial=0.0)
     kept = gamma > tol * largest_gamma
@@ -89,20 +147,6 @@ def eigenmodes(source: Factor | Chunks, k: int | None = None, tol: float = 1e-9)
     return Eigenmodes(values, rotation * np.sign(largest))
 
 
-def _gram(chunks: Chunks) -> tuple[Float64, Float64]:
-    """AᵀA (r, r) accumulated in float64, and the signs (r,)."""
-    gram: Float64 | None = None
-    signs: Float64 = np.empty(0)
-    for chunk in chunks():
-        if gram is None:
-            gram, signs = np.zeros((chunk.rank, chunk.rank)), chunk.signs
-        if not np.array_equal(chunk.signs, signs):
-            raise UserError("chunks with different signs are not of one factor", got=chunk.signs, expected=str(signs))
-        for start in range(0, len(chunk), _ROWS):
-            rows = chunk.columns[start : start + _ROWS].astype(np.float64)
-            gram += rows.T @ rows
-    if gram is None:
-        raise UserError("no chunk to take eigenmodes of", todo="The pool is empty")
-    if not np.isfinite(gram).all():
-        raise NumericalError("the Gram matrix of the factor is not finite")
-    return gram, signs
+def _times(chunk: Any, small: Float64) -> Any:
+    xp = array_api_compat.array_namespace(chunk)
+    return chunk @ xp.asarray(small, dtype=chunk.dtype, device=array_api_compat.device(chunk))

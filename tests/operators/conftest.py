@@ -14,6 +14,12 @@ class Dense:
 
     matrix: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    def take(self, rows) -> Dense:
+        return Dense(self.matrix[rows][:, rows])
+
     def matvec(self, vector: np.ndarray) -> np.ndarray:
         return self.matrix @ vector
 
