@@ -5,8 +5,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.results import Opened
-from tasks.batches import STRATEGIES
-from tasks.batches.task import design_files, initial_design
+from tasks.batches.task import check_batch, design_files, initial_design
 from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.designs import OPENING, read_table, release, round_folder
 from tasks.campaigns.ledger import Ledger
@@ -46,13 +45,13 @@ def checked_config(config_path: str) -> CampaignConfig:
         ("readout.format", config.readout.format, [AUTO, *FORMATS]),
         (f"alignment.method (for {forms})", config.alignment.method, sorted(methods)),
         ("stopping.rule", config.stopping.rule, sorted(RULES)),
-        *(("batch.slots", slot.strategy, sorted(STRATEGIES)) for slot in config.batch.slots),
     ]
     for key, name, names in known:
         if name not in names:
             raise UserError(
                 f"{key}: unknown name", where=config_path, got=repr(name), expected=f"one of {', '.join(names)}"
             )
+    check_batch(config, config_path)
     return config
 
 

@@ -55,14 +55,19 @@ def named(stem: str, digits: int, pieces: Sequence[T]) -> dict[str, T]:
     return {f"{stem}{number:0{digits}d}": piece for number, piece in enumerate(pieces)}
 
 
-def look_back(this: Round, place: Place) -> Reference | None:
-    """The ensemble of the newest earlier round, with the labels it had seen; its pieces are checkpoints already."""
-    previous = next((run for n in reversed(range(this.number)) if (run := this.ledger.last_decided(n))), None)
-    if previous is None:
-        return None
-    seen = readable_labels(this, previous)
-    model = fit(this, place, "reference/", seen, previous.round_index)
-    return Reference(previous.round_index, model.chunks, seen["training"])
+def look_back(this: Round, place: Place) -> list[Reference]:
+    """Newest earlier ensembles with the labels they had seen; their pieces are checkpoints already.
+
+    One, or two where the difference operator is asked for; fewer in the first rounds.
+    """
+    names = ("reference/", "older/") if this.config.batch.operator == "difference" else ("reference/",)
+    runs = [run for number in reversed(range(this.number)) if (run := this.ledger.last_decided(number))]
+    found = []
+    for prefix, run in zip(names, runs, strict=False):
+        seen = readable_labels(this, run)
+        model = fit(this, place, prefix, seen, run.round_index)
+        found.append(Reference(run.round_index, model.chunks, seen["training"]))
+    return found
 
 
 def readable_labels(this: Round, run: Run) -> Mapping[str, Ref]:

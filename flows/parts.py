@@ -11,6 +11,7 @@ from tasks.campaigns.plates import PlateBook
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.progress import Watch
 from tasks.checkpoints.refs import Ref
+from tasks.operators.task import Omega
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Findings:
     aligned: Mapping[str, Outputs]
     labels: Outputs
     standing: Ref
-    omega: Outputs
+    omega: Omega
     decided: Outputs
     evidence: str
     batch: Outputs | None

@@ -7,6 +7,7 @@ from flows.alignment import align
 from flows.campaign import checked_config
 from flows.fitting import fit, look_back, rows_of
 from flows.ingestion import take_in
+from flows.operators import error_operator
 from flows.parts import Findings, Intake, Model, Round
 from flows.publishing import publish_round, publish_waiting
 from flows.results import RoundResult
@@ -21,7 +22,7 @@ from tasks.checkpoints.store import CheckpointStore
 from tasks.ensembles.cluster import open_cluster
 from tasks.ensembles.task import Reference, forward_residuals
 from tasks.errors import UserError
-from tasks.operators.task import error_operator
+from tasks.operators.task import Omega
 from tasks.publishing.task import make_screen
 from tasks.readouts.task import make_labels
 from tasks.stopping.task import decide_round
@@ -52,13 +53,11 @@ def run_round(config_path: str, round_index: int | None = None, plan: bool = Fal
     labels = make_labels.submit(this.cp, "labels", aligned, standing, this.config.readout).result()
     with open_cluster(this.config.compute) as place:  # nothing starts before there is something to compute
         model = fit(this, place, "", labels.refs, this.number)
-        reference = look_back(this, place)
-    forward = residuals(this, reference, labels, standing)
-    omega = error_operator.submit(
-        this.cp, this.config, model.chunks, labels, standing, forward[0] if forward else None, reference
-    ).result()
+        before = look_back(this, place)
+        forward = residuals(this, before[0] if before else None, labels, standing)
+        omega = error_operator(this, place, model, labels, standing, forward[0] if forward else None, before)
     decided, evidence = look(this, intake, labels, standing, model)
-    batch = choose(this, intake, omega, model, standing, decided)
+    batch = choose(this, intake, omega, model, labels, standing, decided)
     screen = make_screen.submit(
         this.cp, this.config, this.number, this.library, model.chunks, omega, labels, standing, decided["decision"]
     ).result()
@@ -69,7 +68,7 @@ def run_round(config_path: str, round_index: int | None = None, plan: bool = Fal
 def stand(this: Round) -> Ref:
     """Who is chosen and who is hidden, from the released designs."""
     batches = {design.round_index: design.batch for design in this.designs}
-    return membership.submit(this.cp, this.library, batches).result()["table"]
+    return membership.submit(this.cp, this.library, batches, this.config.batch.veto).result()["table"]
 
 
 def prepare(config_path: str, round_index: int | None, plan: bool) -> tuple[Round, Intake]:
@@ -129,12 +128,21 @@ def earlier_looks(this: Round, evidence: str) -> tuple[list[tuple[int, float]], 
 
 
 def choose(
-    this: Round, intake: Intake, omega: Outputs, model: Model, standing: Ref, decided: Outputs
+    this: Round, intake: Intake, omega: Omega, model: Model, labels: Outputs, standing: Ref, decided: Outputs
 ) -> Outputs | None:
     """The next batch, unless the campaign stops here."""
     decision = decided["decision"]
     if not decision.pending and this.cp.load(decision)["stop"]:
         return None
     return propose_batch.submit(
-        this.cp, omega, model.chunks, standing, this.library, this.config, this.number + 1, intake.returned
+        this.cp,
+        omega,
+        model.fitted,
+        model.chunks,
+        standing,
+        labels["training"],
+        this.library,
+        this.config,
+        this.number + 1,
+        intake.returned,
     ).result()

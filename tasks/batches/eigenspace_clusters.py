@@ -2,133 +2,179 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 
-from tasks.batches.pool import (
-    ExhaustedStrategy,
-    FloatArray,
-    IntArray,
-    Picks,
-    PoolView,
-    check_supply,
-    seeded_argmax,
-)
+from tasks.batches.distances import Reach
+from tasks.batches.nearest import AHEAD, Nearest, coincident
+from tasks.batches.pool import FloatArray, IntArray, Picks, PoolView, check_supply, seeded_argmax
+from tasks.batches.targets import product
+from tasks.threads import one_blas_thread
 
 NAME = "eigenspace-clusters"
 
-# Squared distances below this share of the largest squared norm are rounding, not distance.
-ROUNDING = 1e-12
-# Entries of a block of distances to the observed set: 32 MiB of float64.
-BLOCK = 4_194_304
-# Gathering more than this share of the rows costs more than reading them all.
-GATHER = 0.25
+# Members among whom the next picks are guessed.
+FOREMOST = 512
 
 
 def pick_eigenspace_clusters(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
-    """Largest-cluster maximum distance (LCMD) on Z, seeded with the observed set.
+    """From the cluster with most error left around what is known, the perturbation farthest from its centre.
 
-    Every perturbation belongs to its nearest centre; the centres are the observed perturbations and the picks so
-    far. The next pick is the farthest member of the cluster with the largest sum of squared distances, and becomes a
-    centre. Without observed perturbations the first pick has the largest norm. Ties are drawn by `rng`. The distance
-    in Z is the standard deviation of the difference of two errors, so the score is in readout units.
-    Time O((n_obs + n) P r), memory O(P) beyond the pool.
+    Every perturbation belongs to its nearest centre; the centres are the observed perturbations and the picks so far
+    (LCMD in mode TP). Each pick becomes a centre and takes over what is nearer to it. Without observed perturbations
+    the first pick has the largest norm. Ties are drawn by `rng`. The distance in Z is the standard deviation of the
+    difference of two errors, so the score is in readout units. The picks are those of a float64 loop over all pairs.
+
+    Formula:
+        argmax of d²(x) over the cluster with the largest Σ d², d(x) = min over centres c of ‖z(x) − z(c)‖
+    Cost:
+        O((n_obs + n) N r) multiply-adds at the rate of matrix products, less where the triangle inequality spares
+        rows; memory some vectors of N.
+    Fails:
+        Where distances say nothing of errors, as with outliers in the features. Says at which pick everything left
+        coincides with what was chosen.
+    Source:
+        Holzmüller, Zaverkin, Kästner and Steinwart 2023, "A framework and benchmark for deep batch active learning
+        for regression" (LCMD, mode TP).
 
     Raises:
         ExhaustedStrategy: If n > P, or if every perturbation left coincides with a centre.
-
-    Source: Holzmüller, Zaverkin, Kästner and Steinwart 2023, "A framework and benchmark for deep batch active
-    learning for regression" (LCMD, mode TP).
     """
     check_supply(pool, n, NAME)
-    clusters = _Clusters(pool.coordinates, pool.observed_coordinates, n)
-    rows = np.empty(n, dtype=np.int64)
-    score = np.empty(n)
-    reasons = []
-    for pick in range(n):
-        sums = clusters.spread()
-        largest = seeded_argmax(sums, rng)
-        if sums[largest] <= 0:
-            raise _coincident(pick, n)
-        inside = np.flatnonzero(clusters.centre == largest)
-        row = int(inside[seeded_argmax(clusters.distance[inside], rng)])
-        rows[pick], score[pick] = row, np.sqrt(clusters.distance[row])
-        share = sums[largest] / sums.sum()
-        reasons.append(f"{score[pick]:.3g} from what was chosen before, in a cluster of {len(inside)} ({share:.1%})")
-        clusters.add(row)
-    return Picks(rows=rows, score=score, mode=np.full(n, -1, dtype=np.int64), reason=tuple(reasons))
+    with one_blas_thread():
+        clusters = _Clusters(Nearest(pool, pool.coordinates, pool.observed), n, rng)
+        picked = [clusters.pick(done, n) for done in range(n)]
+    return Picks(
+        rows=np.array([row for row, _, _ in picked], dtype=np.int64),
+        score=np.array([distance for _, distance, _ in picked]),
+        mode=np.full(n, -1, dtype=np.int64),
+        reason=tuple(reason for _, _, reason in picked),
+    )
 
 
 class _Clusters:
-    """Nearest centre (P,) and squared distance to it (P,) of every point, as centres are added.
+    """Members of each cluster and their spread Σ d², as centres are added.
 
-    Without observed centres the origin stands in as centre 0 until the first point is added.
+    Two things make it fast without changing a pick. Spreads only fall, so a spread that was not summed anew is a bound,
+    and is summed anew when it leads. And what a point takes over if it is picked later is among what it would take over
+    now: the farthest members of the largest clusters are probably next, so the library is asked about many in one pass.
     """
 
-    def __init__(self, points: FloatArray, observed: FloatArray, room: int) -> None:
-        self.points = points
-        self.norms: FloatArray = np.einsum("ij,ij->i", points, points)
-        self.count = len(observed)
-        self.centres = np.concatenate([observed, np.empty((room, points.shape[1]))])
-        largest = max(self.norms.max(initial=0.0), np.square(observed).sum(axis=1).max(initial=0.0))
-        self.rounding = ROUNDING * float(largest)
-        self.centre: IntArray = np.zeros(len(points), dtype=np.int64)
-        self.distance = self.norms.copy()
-        if self.count:
-            self._assign_nearest(observed)
-        self.distance[self.distance <= self.rounding] = 0.0
+    def __init__(self, near: Nearest, room: int, rng: np.random.Generator) -> None:
+        self._near, self._rng, self._room = near, rng, room
+        self._ahead: dict[int, Reach] = {}
+        self._asked = AHEAD // 4
+        self._group()
 
-    def _assign_nearest(self, observed: FloatArray) -> None:
-        observed_norms = np.einsum("ij,ij->i", observed, observed)
-        step = max(1, BLOCK // len(observed))
-        for start in range(0, len(self.points), step):
-            rows = slice(start, start + step)
-            block = self.points[rows] @ observed.T
-            block *= -2.0
-            block += observed_norms
-            self.centre[rows] = block.argmin(axis=1)
-            self.distance[rows] = block[np.arange(len(block)), self.centre[rows]] + self.norms[rows]
+    def _group(self) -> None:
+        near = self._near
+        order = np.argsort(near.centre, kind="stable")
+        order = order[near.square[order] > 0]
+        self._members = np.split(order, np.searchsorted(near.centre[order], np.arange(1, near.count)))
+        sums = np.bincount(near.centre, weights=near.square, minlength=near.count)
+        # The order of a sum decides its last digits; 1e-9 is far above them.
+        self._spread: FloatArray = np.concatenate([sums * (1 + 1e-9), np.zeros(self._room)])
+        self._exact = self._spread == 0
 
-    def spread(self) -> FloatArray:
-        """Sum of squared distances in each cluster, one entry a centre."""
-        return np.bincount(self.centre, weights=self.distance).astype(np.float64, copy=False)
+    def pick(self, done: int, n: int) -> tuple[int, float, str]:
+        """The next pick, its distance, and why."""
+        near, largest = self._near, self._largest()
+        if self._spread[largest] <= 0:
+            raise coincident(NAME, done, n)
+        inside = self._inside(largest)
+        row = int(inside[seeded_argmax(near.square[inside], self._rng)])
+        distance = float(np.sqrt(near.square[row]))
+        share = self._spread[largest] / self._spread.sum()
+        known = "the origin, nothing being known" if near.blank else "what was chosen before"
+        self._add(row, n - done)
+        return row, distance, f"{distance:.3g} from {known}, in a cluster of {len(inside)} ({share:.1%})"
 
-    def add(self, row: int) -> None:
-        """Make a point a centre and hand over the points that are nearer to it."""
-        number, point = self.count, self.points[row]
-        self.centres[number] = point
-        self.count += 1
-        if number == 0:
-            self.distance.fill(np.inf)
-            near: IntArray | slice = slice(None)
-        else:
-            near = self._may_change(point, number)
-        new = self.points[near] @ point
-        new *= -2.0
-        new += self.norms[near]
-        new += self.norms[row]
-        new[new <= self.rounding] = 0.0
-        nearer = np.flatnonzero(new < self.distance[near])
-        changed = nearer if isinstance(near, slice) else near[nearer]
-        self.distance[changed] = new[nearer]
-        self.centre[changed] = number
-        # Rounding must not leave the point a distance to itself.
-        self.distance[row], self.centre[row] = 0.0, number
+    def _largest(self) -> int:
+        while True:
+            leading = np.flatnonzero(self._spread == self._spread.max())
+            if self._exact[leading].all():
+                return int(leading[0] if len(leading) == 1 else self._rng.choice(leading))
+            for number in leading[~self._exact[leading]].tolist():
+                self._inside(number)
 
-    def _may_change(self, point: FloatArray, number: int) -> IntArray | slice:
-        """Points whose centre is more than half as far from them as the new one is from that centre.
+    def _inside(self, number: int) -> IntArray:
+        """Members of a cluster, ascending; its spread is exact afterwards."""
+        members = self._members[number]
+        if not self._exact[number]:
+            members = members[self._near.centre[members] == number]
+            self._members[number], self._exact[number] = members, True
+            self._spread[number] = self._near.square[members].sum()
+        return members
 
-        By the triangle inequality no other point can be nearer to the new centre.
+    def _add(self, row: int, left: int) -> None:
+        near = self._near
+        if near.blank:
+            near.begin(np.array([row]))
+            self._group()
+            return
+        if row not in self._ahead:
+            self._look_ahead(row, left)
+        reach = near.still(self._ahead.pop(row))
+        lost = np.bincount(near.centre[reach.rows], weights=near.square[reach.rows])
+        losers = np.flatnonzero(lost)
+        self._spread[losers] = self._spread[losers] * (1 + 1e-12) - lost[losers]
+        self._exact[losers] = False
+        number = near.add(reach)
+        self._members.append(reach.rows[reach.square > 0])
+        self._exact[number] = False
+        self._inside(number)
+
+    def _look_ahead(self, row: int, left: int) -> None:
+        """Ask what this point and those that are probably next would take over."""
+        self._ahead = {other: self._near.still(reach) for other, reach in self._ahead.items()}
+        # Twice as many as were needed of the last ones.
+        used = self._asked - len(self._ahead)
+        rows = self._probable(row, self._near.ahead(min(2 * used, left)))
+        self._ahead |= dict(zip(rows, self._near.reaches(np.array(rows)), strict=True))
+        self._asked = len(self._ahead)
+
+    def _probable(self, row: int, count: int) -> list[int]:
+        """The next pick, and who would follow if only the foremost members took over from each other.
+
+        Those who were asked about already are left out.
         """
-        gap = np.square(self.centres[:number] - point).sum(axis=1) / 4
-        near = np.flatnonzero(self.distance >= gap[self.centre] * (1 - 1e-9))
-        return slice(None) if len(near) > GATHER * len(self.points) else near
+        foremost = self._foremost(row)
+        points = self._near.points(foremost)
+        products = product(points, points.T)
+        gaps = np.diag(products)[:, None] + np.diag(products) - 2 * products
+        square, centre = self._near.square[foremost], self._near.centre[foremost].astype(np.int64)
+        spread = np.concatenate([self._spread, np.zeros(len(foremost))])
+        rows, place = [], 0
+        for number in range(len(self._spread), len(spread)):
+            if int(foremost[place]) not in self._ahead:
+                rows.append(int(foremost[place]))
+            taken = np.flatnonzero(gaps[place] < square)
+            np.subtract.at(spread, centre[taken], square[taken])
+            square[taken], centre[taken] = gaps[place, taken], number
+            square[place], spread[number] = 0.0, square[taken].sum()
+            left = np.flatnonzero(square)
+            if len(rows) == count or not len(left):
+                break
+            # Of clusters that have foremost members left: another one can supply no guess.
+            inside = left[centre[left] == centre[left][spread[centre[left]].argmax()]]
+            place = int(inside[square[inside].argmax()])
+        return rows
 
-
-def _coincident(pick: int, n: int) -> ExhaustedStrategy:
-    return ExhaustedStrategy(
-        "every perturbation left coincides, in the eigenspace, with one already chosen",
-        where=f"strategy {NAME}, pick {pick + 1}",
-        got=f"{pick} distinct perturbations",
-        expected=f"at least {n}",
-        todo="Give the slot a smaller share, or part of it to the strategy random.",
-    )
+    def _foremost(self, row: int) -> IntArray:
+        """This row, then the farthest members of the largest clusters, as if each pick took nothing but itself."""
+        square = self._near.square
+        largest = np.argsort(-self._spread, kind="stable")[:AHEAD].tolist()
+        queue = [(-self._spread[number], rank, 0) for rank, number in enumerate(largest) if self._spread[number] > 0]
+        far: dict[int, IntArray] = {}
+        rows = [row]
+        while queue and len(rows) < FOREMOST:
+            spread, rank, taken = heapq.heappop(queue)
+            if rank not in far:
+                inside = self._inside(largest[rank])
+                far[rank] = inside[np.argsort(-square[inside], kind="stable")[:FOREMOST]]
+            if taken < len(far[rank]):
+                following = int(far[rank][taken])
+                rows += [following] if following != row else []
+                heapq.heappush(queue, (spread + square[following], rank, taken + 1))
+        return np.array(rows)

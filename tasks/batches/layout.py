@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tasks.batches.pool import IntArray
+from tasks.batches.pool import FloatArray, IntArray
+from tasks.batches.spread import deal, level_plates
 from tasks.campaigns.config import PlatesSection
-from tasks.errors import UserError
+from tasks.errors import NumericalError, UserError
 from tasks.readouts.wells import PLATE_SHAPES, expand_wells, is_edge, position_to_well
 
 PLATEMAP_COLUMNS = ("barcode", "well", "row", "column", "role", "perturbation", "replicate", "slot")
+# What is dealt out evenly, from coarse to fine.
+_STRATA = (["arm", "slot"], ["arm", "slot", "mode"])
 
 
 def capacity(plates: PlatesSection) -> int:
@@ -42,13 +45,19 @@ def perturbations_per_round(plates: PlatesSection, n_plates: int) -> int:
 
 
 def lay_out(
-    batch: pd.DataFrame, plates: PlatesSection, n_plates: int, campaign: str, round_index: int, seed: int
+    batch: pd.DataFrame,
+    plates: PlatesSection,
+    n_plates: int,
+    campaign: str,
+    round_index: int,
+    seed: int,
+    coordinates: FloatArray | None = None,
 ) -> pd.DataFrame:
     """Place a batch on plates.
 
     The rows with action `measure` are laid out; releases need no well. Arms, slots and modes are dealt out evenly over
-    the plates, so that a plate's error does not coincide with a direction that the batch is to teach. Positions on a
-    plate are random.
+    the plates, and the plates' means of the coordinates are levelled, so that a plate's error does not coincide with a
+    direction that the batch is to teach. Positions on a plate are random.
 
     Args:
         batch: Batch table.
@@ -57,6 +66,7 @@ def lay_out(
         campaign: Name of the campaign, prefix of every barcode.
         round_index: Round of the batch; 0 is the initial design.
         seed: Seed of the layout.
+        coordinates: (rows of the batch, k) leading coordinates in the eigenspace; None where there is no model yet.
 
     Returns:
         Plate map: one row per well of the format, empty ones included, ordered by plate, row and column. Barcodes are
@@ -64,7 +74,10 @@ def lay_out(
 
     Raises:
         UserError: If a perturbation stands twice in the batch, the batch does not fit, or the control wells are wrong.
+        NumericalError: If the coordinates are not those of the batch.
     """
+    if coordinates is not None and len(coordinates) != len(batch):
+        raise NumericalError(f"layout: {len(coordinates)} rows of coordinates for a batch of {len(batch)}")
     samples = _in_strata(batch, np.random.default_rng([seed, 0]))
     fits = perturbations_per_round(plates, n_plates)
     if len(samples) > fits:
@@ -78,7 +91,10 @@ def lay_out(
     rng = np.random.default_rng([seed, 1])
     per_plate = int((template["role"] == "sample").sum())
     used = _plates_needed(len(samples), plates.replicates, per_plate)
-    plate_of = _deal(len(samples), used, plates.replicates, per_plate, rng)
+    strata = [np.asarray(samples.groupby(keys, sort=False).ngroup(), dtype=np.int64) for keys in _STRATA]
+    plate_of = deal(strata, used, plates.replicates, per_plate, rng)
+    if coordinates is not None:
+        plate_of = level_plates(plate_of, coordinates[samples["batch_row"].to_numpy()], strata)
     maps = []
     for plate in range(used):
         barcode = f"{campaign}-R{round_index:02d}-P{plate + 1:02d}"
@@ -88,7 +104,8 @@ def lay_out(
 
 def _in_strata(batch: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """The perturbations to measure, those of one arm, slot and mode next to each other; ties by `rng`."""
-    samples = batch.loc[batch["action"] == "measure", ["perturbation", "arm", "slot", "mode", "rank"]]
+    numbered = batch.assign(batch_row=np.arange(len(batch)))
+    samples = numbered.loc[batch["action"] == "measure", ["perturbation", "arm", "slot", "mode", "rank", "batch_row"]]
     twice = samples["perturbation"][samples["perturbation"].duplicated()]
     if len(twice):
         raise UserError("perturbation twice in one batch", where="batch", got=twice.iloc[0], expected="each once")
@@ -101,26 +118,6 @@ def _in_strata(batch: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 def _plates_needed(count: int, replicates: int, per_plate: int) -> int:
     """Fewest plates that hold `count` perturbations, each replicate on another plate."""
     return max(replicates, -(-count * replicates // per_plate)) if count else 0
-
-
-def _deal(count: int, n_plates: int, replicates: int, per_plate: int, rng: np.random.Generator) -> IntArray:
-    """(count, replicates) plate of every replicate, ascending along a row.
-
-    Each perturbation goes to the `replicates` plates with the most room, ties drawn. That keeps the plates level (so
-    strata, which come one after the other, are spread evenly) and never strands a replicate: with the plates level
-    within one well, `replicates` plates have room as long as that many wells are left. Where plates form whole
-    groups, replicate j stays in group j, so that losing a group costs every perturbation one replicate.
-    """
-    whole = n_plates % replicates == 0
-    groups = np.array_split(np.arange(n_plates), replicates) if whole else [np.arange(n_plates)]
-    each = 1 if whole else replicates
-    room = np.full(n_plates, per_plate, dtype=np.int64)
-    plate_of = np.empty((count, replicates), dtype=np.int64)
-    for row in range(count):
-        chosen = [group[np.lexsort((rng.random(len(group)), -room[group]))[:each]] for group in groups]
-        plate_of[row] = np.sort(np.concatenate(chosen))
-        room[plate_of[row]] -= 1
-    return plate_of
 
 
 def _fill_plate(

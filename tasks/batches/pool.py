@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import NumericalError, UserError
+from tasks.operators.rows import MemoryRows, Rows
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+Kind = Literal["continuous", "binary", "multi-class"]
+#: Variance of the ensemble (k,) and its gradient (k, d) at features (k, d) as the library gives them.
+Gradient = Callable[[npt.NDArray[np.floating]], tuple[FloatArray, FloatArray]]
 
 
 class ExhaustedStrategy(UserError):
@@ -21,74 +26,91 @@ class ExhaustedStrategy(UserError):
 
 @dataclass(frozen=True)
 class PoolView:
-    """The pool in the eigenspace of the chosen operator.
+    """The library in the eigenspace of the chosen operator, and who may be picked.
 
-    The pool holds every perturbation that has not been chosen yet, hidden audit members included: a strategy that
-    could tell them apart would spoil the certificate.
+    Those who may be picked (the pool) are all that have not been chosen yet, hidden audit members included: a strategy
+    that could tell them apart would spoil the certificate. Those who may not are the observed and the vetoed ones.
 
     Args:
-        index: (P,) rows of the library that are in the pool, unique.
-        coordinates: (P, r) Z = U₊Λ₊^½, in readout units; row products are the operator's positive part.
-        loadings: (P, r) U₊, no unit.
-        eigenvalues: (r,) Λ₊ in descending order, readout units squared.
-        variance: (P,) diagonal of the operator, readout units squared.
-        predictions: (P,) mean over members, readout units or probability.
-        members: (P, M) predictions of the members.
-        observed_coordinates: (n_obs, r) coordinates, in the same eigenspace, of what has been chosen already.
-        features: (P, d) features, for strategies that look at them.
+        coordinates: (N, r) Z = U₊Λ₊^½ [readout unit]; row products are the operator's positive part.
+        eigenvalues: (r,) Λ₊, descending [readout unit squared].
+        variance: (N,) diagonal of the operator [readout unit squared].
+        predictions: (N,) mean over members [readout unit], or probability of class 1; (N, C) of several.
+        members: (N, M) prediction of each member, or probability of class 1; (N, M, C) of several outputs or classes.
+        noise: (N,) σ²_Y, variance of a new measurement of each [readout unit squared]; zeros when left out.
+        open: (N,) who may be picked; everybody when left out.
+        pending: (N,) who has been chosen and is not in the model yet; nobody when left out.
+        kind: What a readout is.
+        features: (N, d) features as the library gives them, for strategies that look at them.
+        embedding: (N, q) ensemble features, for strategies that look at them.
+        gradient: Variance and its gradient at any features, for strategies that move through feature space.
+        vetoed: (N,) who may not be picked and has not been chosen either; nobody when left out.
 
     Raises:
-        NumericalError: If shapes disagree or a value is not finite.
+        NumericalError: Shapes disagree or a value is not finite.
     """
 
-    index: IntArray
-    coordinates: FloatArray
-    loadings: FloatArray
+    coordinates: Rows
     eigenvalues: FloatArray
     variance: FloatArray
     predictions: FloatArray
     members: npt.NDArray[np.floating]
-    observed_coordinates: FloatArray
-    features: npt.NDArray[np.floating] | None = None
+    noise: FloatArray = field(default_factory=lambda: np.empty(0))
+    open: BoolArray = field(default_factory=lambda: np.empty(0, dtype=bool))
+    pending: BoolArray = field(default_factory=lambda: np.empty(0, dtype=bool))
+    kind: Kind = "continuous"
+    features: Rows | None = None
+    embedding: Rows | None = None
+    gradient: Gradient | None = None
+    vetoed: BoolArray = field(default_factory=lambda: np.empty(0, dtype=bool))
 
     def __post_init__(self) -> None:
-        size, rank = len(self.index), len(self.eigenvalues)
-        shapes = {
-            "coordinates": (self.coordinates.shape, (size, rank)),
-            "loadings": (self.loadings.shape, (size, rank)),
-            "variance": (self.variance.shape, (size,)),
-            "predictions": (self.predictions.shape, (size,)),
-            "members": (self.members.shape[:1], (size,)),
-            "observed_coordinates": (self.observed_coordinates.shape[1:], (rank,)),
-            "features": ((size,) if self.features is None else self.features.shape[:1], (size,)),
-        }
-        for name, (found, wanted) in shapes.items():
-            if found != wanted:
-                raise NumericalError(f"pool view: {name} has shape {found}, expected {wanted}")
-        for name in ("coordinates", "loadings", "eigenvalues", "variance", "predictions", "observed_coordinates"):
+        for name in ("coordinates", "features", "embedding"):
+            if isinstance(given := getattr(self, name), np.ndarray):
+                object.__setattr__(self, name, MemoryRows(given))
+        size = len(self.coordinates)
+        if not self.noise.size:
+            object.__setattr__(self, "noise", np.zeros(size))
+        if not self.open.size:
+            object.__setattr__(self, "open", np.ones(size, dtype=bool))
+        for name in ("pending", "vetoed"):
+            if not getattr(self, name).size:
+                object.__setattr__(self, name, np.zeros(size, dtype=bool))
+        self._check(size)
+
+    def _check(self, size: int) -> None:
+        if self.coordinates.shape[1] != len(self.eigenvalues):
+            raise NumericalError(f"pool view: {self.coordinates.shape[1]} coordinates of {len(self.eigenvalues)} modes")
+        vectors = ("variance", "predictions", "members", "noise", "open", "pending", "vetoed")
+        for name in (*vectors, "features", "embedding"):
+            given: Any = getattr(self, name)
+            if given is not None and given.shape[0] != size:
+                raise NumericalError(f"pool view: {name} has {given.shape[0]} rows, expected {size}")
+        for name in ("eigenvalues", "variance", "predictions", "noise"):
             if not np.isfinite(getattr(self, name)).all():
                 raise NumericalError(f"pool view: {name} holds values that are not finite")
 
     def __len__(self) -> int:
-        """Perturbations in the pool (P)."""
-        return len(self.index)
+        """Perturbations of the library (N)."""
+        return len(self.coordinates)
+
+    @property
+    def available(self) -> int:
+        """How many may be picked (P)."""
+        return int(self.open.sum())
+
+    @property
+    def observed(self) -> IntArray:
+        """Rows that have been chosen already, ascending."""
+        return np.flatnonzero(~self.open & ~self.vetoed).astype(np.int64)
 
     def without(self, taken: BoolArray) -> PoolView:
-        """The pool after `taken` (P,) was chosen: those rows leave and count as observed from now on."""
-        if not taken.any():
-            return self
-        left = ~taken
-        return replace(
-            self,
-            index=self.index[left],
-            coordinates=self.coordinates[left],
-            loadings=self.loadings[left],
-            variance=self.variance[left],
-            predictions=self.predictions[left],
-            members=self.members[left],
-            observed_coordinates=np.concatenate([self.observed_coordinates, self.coordinates[taken]]),
-            features=None if self.features is None else self.features[left],
-        )
+        """The pool after `taken` (N,) was chosen: observed from now on, and pending. Nothing is copied."""
+        return replace(self, open=self.open & ~taken, pending=self.pending | (taken & self.open))
+
+    def forbidding(self, vetoed: BoolArray) -> PoolView:
+        """The pool when `vetoed` (N,) may not be picked. Those of them who were open stay unknown."""
+        return replace(self, open=self.open & ~vetoed, vetoed=self.vetoed | (vetoed & self.open))
 
 
 @dataclass(frozen=True)
@@ -96,7 +118,7 @@ class Picks:
     """What a strategy chose, in its order of choice.
 
     Args:
-        rows: (k,) positions in the pool view, unique.
+        rows: (k,) rows of the library, unique.
         score: (k,) what the strategy maximised, 0 where it has no score.
         mode: (k,) eigenmode the pick stands for, -1 for none.
         reason: k short sentences for people.
@@ -117,20 +139,17 @@ class Picks:
             raise NumericalError("picks: a perturbation was picked twice")
 
 
-Strategy = Callable[[PoolView, int, np.random.Generator], Picks]
-
-
 def check_supply(pool: PoolView, n: int, strategy: str) -> None:
     """Stop a strategy that is asked for more than the pool holds.
 
     Raises:
         ExhaustedStrategy: If n > P.
     """
-    if n > len(pool):
+    if n > pool.available:
         raise ExhaustedStrategy(
             "the pool is smaller than what the slot asks for",
-            where=f"strategy {strategy}, pick {len(pool) + 1}",
-            got=f"{len(pool)} perturbations",
+            where=f"strategy {strategy}, pick {pool.available + 1}",
+            got=f"{pool.available} perturbations",
             expected=f"at least {n}",
             todo="Ask for fewer perturbations.",
         )

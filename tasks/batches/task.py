@@ -1,33 +1,67 @@
 """Nodes of the batches room: the proposal for the next round, and how it is written down for the lab."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tasks.batches.compose import compose, initial_batch
 from tasks.batches.layout import lay_out, perturbations_per_round
-from tasks.batches.pool import PoolView
+from tasks.batches.pool import BoolArray, PoolView
 from tasks.batches.reagents import assign_reagents, read_reagents
+from tasks.batches.slots import read_slots
+from tasks.batches.spread import batch_coordinates
 from tasks.batches.worklist import echo_picklist, generic_worklist
 from tasks.campaigns.config import CampaignConfig, PlatesSection
 from tasks.campaigns.designs import BATCH, PLATEMAP, table_text
+from tasks.campaigns.vetoes import read_vetoes
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import Stage, derive_seed
+from tasks.checkpoints.lazy import open_rows
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
-from tasks.ensembles.task import chunk_inputs, load_prediction
+from tasks.ensembles import ensemble_from_tensors
+from tasks.ensembles.gradient import STEPPED, VarianceGradient
+from tasks.errors import UserError
+from tasks.operators.rows import MemoryRows
+from tasks.operators.stored_rows import StoredRows
+from tasks.operators.task import Omega, coordinate_rows, load_rows
 
-PROPOSE = Stage("propose", 2)
+PROPOSE = Stage("propose", 4)
+
+
+def check_batch(config: CampaignConfig, where: str) -> None:
+    """Check what a configuration says of batches against what strategies can do.
+
+    Args:
+        config: The campaign.
+        where: The configuration's file, for messages.
+
+    Raises:
+        UserError: An unknown strategy or option, one that is not defined for the readout, or one that needs a gradient
+            that the model does not have.
+    """
+    for order in read_slots(config.batch.slots, config.batch.hits, config.readout.kind, f"{where}: batch.slots"):
+        if "gradient" in order.needs and config.ensemble.model in STEPPED:
+            raise UserError(
+                f"{order.name} needs a model with a gradient",
+                where=f"{where}: batch.slots",
+                got=f"ensemble.model {config.ensemble.model}",
+                expected="mlp, mc-dropout or gp",
+            )
 
 
 @node_task("propose batch")
 def propose_batch(
     cp: Checkpointer,
-    omega: Outputs,
+    omega: Omega,
+    fitted: Outputs,
     chunks: Sequence[Outputs],
     membership: Ref,
+    training: Ref,
     library: Ref,
     config: CampaignConfig,
     next_round: int,
@@ -35,27 +69,45 @@ def propose_batch(
 ) -> Outputs:
     """The batch for the next round and its plates. Blind to who is a hidden audit member until one is picked.
 
-    `returned` are perturbations all of whose plates were abandoned: they may be chosen again.
+    `returned` are perturbations all of whose plates were abandoned: they may be chosen again, or are repeated first.
     """
     batch, plates = config.batch, config.plates
     seed = derive_seed(config.campaign.seed, "propose", next_round)
+    needs = {need for order in read_slots(batch.slots, batch.hits, config.readout.kind) for need in order.needs}
+    inputs = {"omega eigenvalues": omega.modes["eigenvalues"]}
+    inputs |= omega.inputs("chunks", "coordinates", "diagonal") | omega.inputs("parts", "noise")
+    inputs |= {f"chunk {i:05d} members": chunk["members"] for i, chunk in enumerate(chunks)}
+    inputs |= {"membership": membership, "training": training}
+    if "embedding" in needs:
+        inputs |= {f"chunk {i:05d} features": chunk["features"] for i, chunk in enumerate(chunks)}
+    if "gradient" in needs:
+        inputs |= {"tensors": fitted["tensors"], "facts": fitted["facts"]}
+    if "features" in needs or config.library.reagents is not None:
+        inputs["library"] = library
 
     def compute() -> dict[str, Payload]:
         standing = cp.load(membership)
-        back = standing["perturbation"].isin(returned).to_numpy(bool)
-        open_rows = np.flatnonzero(~standing["chosen"].to_numpy(bool) | back)
-        view = _pool_view(cp, omega, chunks, open_rows)
-        wells = perturbations_per_round(plates, plates.per_round)
-        hidden = standing["hidden"].to_numpy(bool)[open_rows]
         ids = standing["perturbation"].tolist()
-        table = compose(view, hidden, batch.slots, wells, batch.random_arm, seed, ids, back[open_rows])
-        platemap = lay_out(table, plates, plates.per_round, config.campaign.name, next_round, seed)
+        back = standing["perturbation"].isin(returned).to_numpy(bool)
+        trained = standing["perturbation"].isin(cp.load(training)["perturbation"]).to_numpy(bool)
+        chosen, hidden, vetoed = (standing[name].to_numpy(bool) for name in ("chosen", "hidden", "vetoed"))
+        open_ = ~chosen | back
+        view = _pool_view(cp, omega, inputs, len(chunks), config, open_, ~open_ & ~trained)
+        repeats = back if batch.abandoned == "repeat" else np.zeros_like(back)
+        wells = perturbations_per_round(plates, plates.per_round)
+        table = compose(
+            view, hidden, batch.slots, wells, batch.random_arm, seed, ids, back, batch.hits, vetoed, repeats
+        )
+        rows = pd.Index(ids).get_indexer(table["perturbation"]).astype(np.int64)
+        spread = batch_coordinates(view, rows)
+        platemap = lay_out(table, plates, plates.per_round, config.campaign.name, next_round, seed, spread)
         if config.library.reagents is not None:
             platemap = assign_reagents(platemap, read_reagents(cp.load(library).obs, config.library.reagents))
         return {"batch": Payload("table", table), "platemap": Payload("table", platemap)}
 
     params = {
-        "batch": batch.model_dump(mode="json", include={"slots", "random_arm"}),
+        "batch": batch.model_dump(mode="json", include={"slots", "random_arm", "hits", "abandoned"}),
+        "kind": config.readout.kind,
         # Volume and reagents too: they stand in the worklists, which are released as proposed.
         "plates": plates.model_dump(
             mode="json", exclude={"initial": True, "negcon": {"nominal"}, "poscon": {"nominal"}}
@@ -63,30 +115,42 @@ def propose_batch(
         "campaign": config.campaign.name,
         "round": next_round,
         "returned": sorted(returned),
+        "reagents": config.library.reagents,
     }
-    inputs = {**{f"omega {name}": omega[name] for name in ("coordinates", "eigenvalues", "variance")}}
-    inputs |= {"membership": membership, **chunk_inputs(chunks)}
-    if config.library.reagents is not None:
-        inputs["library"], params["reagents"] = library, config.library.reagents
     return cp.run("propose", PROPOSE, compute, outputs=("batch", "platemap"), params=params, inputs=inputs, seed=seed)
 
 
 def _pool_view(
-    cp: Checkpointer, omega: Outputs, chunks: Sequence[Outputs], open_rows: np.ndarray[tuple[int], np.dtype[np.int64]]
+    cp: Checkpointer,
+    omega: Omega,
+    inputs: Mapping[str, Ref],
+    chunks: int,
+    config: CampaignConfig,
+    open_: BoolArray,
+    pending: BoolArray,
 ) -> PoolView:
-    coordinates = cp.load(omega["coordinates"]).astype(np.float64)
-    eigenvalues = cp.load(omega["eigenvalues"])
-    said = load_prediction(cp, chunks)
-    chosen = np.setdiff1d(np.arange(len(coordinates)), open_rows)
+    """What strategies see. Features, embedding and gradient only where they are among the inputs."""
+
+    def joined(name: str) -> NDArray[Any]:
+        return np.concatenate([cp.load(inputs[f"chunk {i:05d} {name}"]) for i in range(chunks)])
+
+    members = joined("members")
+    gradient = None
+    if "tensors" in inputs:
+        gradient = VarianceGradient(ensemble_from_tensors(cp.load(inputs["tensors"]), cp.load(inputs["facts"])))
     return PoolView(
-        index=open_rows,
-        coordinates=coordinates[open_rows],
-        loadings=coordinates[open_rows] / np.sqrt(eigenvalues),
-        eigenvalues=eigenvalues,
-        variance=cp.load(omega["variance"]).sum(axis=1)[open_rows],
-        predictions=said.mean[open_rows],
-        members=said.members[open_rows],
-        observed_coordinates=coordinates[chosen],
+        coordinates=coordinate_rows(cp, omega),
+        eigenvalues=cp.load(inputs["omega eigenvalues"]),
+        variance=load_rows(cp, omega.refs("chunks", "diagonal")),
+        noise=load_rows(cp, omega.refs("parts", "noise")),
+        predictions=members.mean(axis=1, dtype=np.float64),
+        members=members,
+        open=open_,
+        pending=pending,
+        kind=config.readout.kind,
+        features=StoredRows.of_zarr(open_rows(cp.store, inputs["library"])) if "library" in inputs else None,
+        embedding=MemoryRows(joined("features")) if "chunk 00000 features" in inputs else None,
+        gradient=gradient,
     )
 
 
@@ -101,7 +165,7 @@ def initial_design(annotation: pd.DataFrame, config: CampaignConfig) -> tuple[pd
     seed = derive_seed(config.campaign.seed, "open")
     wells = perturbations_per_round(config.plates, config.plates.initial)
     audit = round(config.batch.audit * len(ids))
-    batch = initial_batch(len(ids), ids, audit, wells, seed)
+    batch = initial_batch(len(ids), ids, audit, wells, seed, read_vetoes(annotation, config.batch.veto))
     platemap = lay_out(batch, config.plates, config.plates.initial, config.campaign.name, 0, seed)
     if config.library.reagents is not None:
         platemap = assign_reagents(platemap, read_reagents(annotation, config.library.reagents))

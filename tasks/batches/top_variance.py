@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.batches.pool import ExhaustedStrategy, Picks, PoolView, check_supply
+from tasks.batches.pointwise import pick_largest
+from tasks.batches.pool import Picks, PoolView
 
 NAME = "top-variance"
 
 
 def pick_top_variance(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
-    """Take the n perturbations with the largest reducible variance; ties drawn by `rng`.
+    """Take the perturbations with the largest reducible variance.
 
-    For a Gaussian the same order as BALD (Houlsby et al. 2011). It knows nothing of redundancy: neighbours that are
-    uncertain for the same reason are all taken.
+    For a Gaussian the same order as BALD, ½ log(1 + Ω(x,x)/σ²), and as the standard deviation that others call least
+    confidence. Several outputs count by the sum of their variances.
+
+    Formula:
+        argmax Ω(x, x), the diagonal of the chosen operator
+    Cost:
+        O(P + n log n) time, O(P) memory
+    Fails:
+        Knows nothing of redundancy: neighbours that are uncertain for one reason are all taken, and outliers first.
+        Exhausted where fewer than n perturbations have a positive variance.
+    Source:
+        Houlsby et al. 2011 (BALD), for a Gaussian; MacKay 1992
 
     Raises:
-        ExhaustedStrategy: If n > P, or if fewer than n perturbations have a positive variance (the rest would be a
-            blind draw).
+        ExhaustedStrategy: If n > P, or if fewer than n perturbations have a positive variance.
     """
-    check_supply(pool, n, NAME)
-    order = np.lexsort((rng.permutation(len(pool)), -pool.variance))[:n].astype(np.int64)
-    score = pool.variance[order]
-    if n and score[-1] <= 0:
-        raise ExhaustedStrategy(
-            "no variance left to choose by",
-            where=f"strategy {NAME}, pick {int(np.argmax(score <= 0)) + 1}",
-            got="variance 0 or less",
-            expected=f"{n} perturbations with a positive variance",
-            todo="Give the slot a smaller share, or part of it to the strategy random.",
-        )
-    ranks = np.arange(1, n + 1)
-    return Picks(
-        rows=order,
-        score=score,
-        mode=np.full(n, -1, dtype=np.int64),
-        reason=tuple(f"variance {s:.3g}, number {k} of {len(pool)}" for s, k in zip(score, ranks, strict=True)),
+    size = pool.available
+    return pick_largest(
+        pool,
+        n,
+        rng,
+        NAME,
+        pool.variance[pool.open],
+        lambda score, place: f"variance {score:.3g}, number {place} of {size}",
+        lacks="variance",
     )

@@ -24,6 +24,7 @@ SOURCE_COLUMNS = ("sample", "plate", "well")
 
 # Volume of one Echo droplet; transfers are whole numbers of droplets.
 DROPLET_NL = 2.5
+_WELL = re.compile(r"([A-Za-z]{1,2})0*([1-9][0-9]*)")
 # Spreadsheets take cells that begin like this for formulas.
 FORMULA = re.compile(r"^[=+\-@\t\r]")
 
@@ -47,7 +48,8 @@ def echo_picklist(
         Columns ECHO_COLUMNS; wells unpadded (A1), volume in nL, text safe for spreadsheets.
 
     Raises:
-        UserError: If the volume is no whole number of droplets, or a sample has no source or two of them.
+        UserError: If the volume is no whole number of droplets, or the source table lacks a column or a sample, names
+            one twice, or gives it a well that is none.
     """
     droplets = volume_nl / DROPLET_NL
     if not (droplets > 0 and float(droplets).is_integer()):
@@ -133,11 +135,15 @@ def _used_wells(platemap: pd.DataFrame, reagents: Mapping[str, str] | None) -> t
 def _source(sample: list[str], sources: pd.DataFrame | None, column: str) -> list[str]:
     if sources is None:
         return [""] * len(sample)
+    absent = [name for name in SOURCE_COLUMNS if name not in sources.columns]
+    if absent:
+        found = ", ".join(map(str, sources.columns))
+        raise UserError(f"no column {absent[0]}", where="sources", got=found, expected=", ".join(SOURCE_COLUMNS))
     if sources["sample"].duplicated().any():
         twice = sources["sample"][sources["sample"].duplicated()].iloc[0]
         raise UserError("sample has two sources", where="sources", got=twice, expected="each sample once")
     place = dict(zip(sources["sample"].astype(str), sources[column].astype(str), strict=True))
-    missing = sorted({name for name in sample if name not in place})
+    missing = sorted({name for name in sample if not place.get(name)})
     if missing:
         raise UserError(
             "samples without a source well",
@@ -149,6 +155,10 @@ def _source(sample: list[str], sources: pd.DataFrame | None, column: str) -> lis
 
 
 def _unpadded(well: str) -> str:
-    """A01 → A1; anything that is no well (an empty cell) stays."""
-    found = re.fullmatch(r"([A-Za-z]{1,2})0*([0-9]+)", well)
-    return f"{found[1].upper()}{int(found[2])}" if found else well
+    """A01 → A1; no well is no well."""
+    found = _WELL.fullmatch(well)
+    if found:
+        return f"{found[1].upper()}{int(found[2])}"
+    if well:
+        raise UserError("no well", where="sources", got=repr(well), expected="a letter or two and a number, as A1")
+    return ""

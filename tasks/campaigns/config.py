@@ -261,9 +261,23 @@ class OperatorsSection(Section):
         default="last-layer", description="Add each member's own posterior (last-layer Laplace) to Σ_F."
     )
     sketch: int = Field(default=128, ge=1, le=512, description="Columns to which the last-layer factor is sketched.")
-    features: int = Field(default=32, ge=1, le=64, description="Leading ensemble features p of the quadratic Δ.")
+    features: int = Field(default=32, ge=1, le=64, description="Leading ensemble features p of Δ and the calibration.")
+    cobias: Literal["quadratic", "direct"] = Field(
+        default="quadratic",
+        description="Estimator of Δ. quadratic: regresses products of residuals. direct: residuals, and squares.",
+    )
     ridge: float = Field(
-        default=1.0, gt=0, description="Ridge λ of the quadratic Δ, relative to the features' mean squared Gram."
+        default=1.0,
+        gt=0,
+        description="Ridge λ of Δ, relative to the mean (direct) or mean squared (quadratic) eigenvalue of the Gram "
+        "matrix.",
+    )
+    decay: Share = Field(
+        default=0.5,
+        description="Weight of the residuals of a round beside those of the round after it, in Δ. 0: the newest alone.",
+    )
+    remaining: bool = Field(
+        default=False, description="Operator difference: weigh the drop of the error by the error that remains."
     )
 
 
@@ -272,6 +286,23 @@ class Slot(Section):
 
     strategy: str = Field(description="Name of a strategy.")
     share: Annotated[float, Field(gt=0, le=1)] = Field(description="Share of the strategic wells.")
+    options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="Options of the strategy, as beta of ucb; its defaults for the rest."
+    )
+
+
+class Hits(Section):
+    """A share of the batch that looks for hits instead of teaching the model."""
+
+    strategy: Literal["greedy-hits", "ucb"] = Field(
+        default="ucb", description="greedy-hits: best predictions. ucb: predictions plus some standard deviations."
+    )
+    share: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Share of the strategic wells; the slots share the rest."
+    )
+    options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="Options of the strategy: tail (high, low, both), output, beta."
+    )
 
 
 class BatchSection(Section):
@@ -282,8 +313,11 @@ class BatchSection(Section):
         min_length=1,
         description="Strategies and their shares (sum 1).",
     )
-    operator: Literal["reducible", "members"] = Field(
-        default="reducible", description="Operator whose eigenspace strategies see."
+    operator: Literal["members", "reducible", "calibrated", "difference"] = Field(
+        default="reducible",
+        description="Operator whose eigenspace strategies see. members: Σ_F. reducible: Σ_F + Δ. calibrated: the same "
+        "with its diagonal set to the error that honest residuals show. difference: the last drop of the reducible "
+        "error; from round 2 on, before it the reducible one.",
     )
     random_arm: Share = Field(
         default=0.1,
@@ -291,6 +325,18 @@ class BatchSection(Section):
     )
     audit: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.08, description="Share of the library drawn uniformly as audit set when the campaign opens."
+    )
+
+    hits: Hits | None = Field(default=None, description="Wells that look for hits. None: all wells are for the model.")
+    veto: str | None = Field(
+        default=None,
+        description="Annotation of the library: true for perturbations that no batch may hold (out of stock, toxic). "
+        "The certificate counts those that were not measured as wrong.",
+    )
+    abandoned: Literal["choose", "repeat"] = Field(
+        default="choose",
+        description="Perturbations all of whose plates were abandoned. choose: they may be chosen again. repeat: the "
+        "next batch measures them first, and they keep their place.",
     )
 
     @model_validator(mode="after")

@@ -15,6 +15,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 CHOSEN_ARMS = frozenset({"initial", "strategy"})
 HIDDEN_ARMS = frozenset({"audit", "random"})
+#: Measured again because its plates were lost: nobody's standing changes.
+REPEAT_ARM = "repeat"
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ def read_membership(ids: Sequence[str], designs: Sequence[pd.DataFrame]) -> Memb
         designs: Batch tables of round 0, 1, …; only released ones: a proposal changes nobody's standing.
 
     Raises:
-        UserError: If a batch names an unknown perturbation or arm, draws somebody who was chosen or hidden, or
-            releases somebody who was not hidden.
+        UserError: If a batch names an unknown perturbation or arm, draws somebody who was chosen or hidden, releases
+            somebody who was not hidden, or repeats somebody who was neither.
     """
     position = {name: row for row, name in enumerate(ids)}
     chosen = np.zeros(len(ids), dtype=bool)
@@ -54,8 +56,11 @@ def read_membership(ids: Sequence[str], designs: Sequence[pd.DataFrame]) -> Memb
         drawn = rows[np.isin(arms, list(HIDDEN_ARMS))]
         picked = rows[np.isin(arms, list(CHOSEN_ARMS))]
         released = rows[(design["action"] == "release").to_numpy()]
-        if len(drawn) + len(picked) != len(rows):
-            raise UserError("unknown arm", where=where, got=sorted(set(arms) - CHOSEN_ARMS - HIDDEN_ARMS))
+        repeated = rows[arms == REPEAT_ARM]
+        if len(drawn) + len(picked) + len(repeated) != len(rows):
+            unknown = set(arms) - CHOSEN_ARMS - HIDDEN_ARMS - {REPEAT_ARM}
+            raise UserError("unknown arm", where=where, got=sorted(unknown))
+        _complain(where, ids, repeated[~(chosen | hidden)[repeated]], "repeated, but in no batch before")
         _complain(where, ids, drawn[chosen[drawn] | hidden[drawn]], "drawn for the audit, but chosen or hidden before")
         _complain(where, ids, released[~hidden[released]], "released, but not a hidden audit member")
         hidden[drawn] = True

@@ -6,28 +6,34 @@ import pandas as pd
 
 from tasks.campaigns.designs import first_entries, read_table
 from tasks.campaigns.membership import read_membership
+from tasks.campaigns.vetoes import read_vetoes
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import Stage
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
 
-MEMBERSHIP = Stage("membership", 1, cheap=True)
+MEMBERSHIP = Stage("membership", 2, cheap=True)
 
 
 @node_task("membership")
-def membership(cp: Checkpointer, library: Ref, batches: Mapping[int, Ref]) -> Outputs:
-    """Where every perturbation stands: chosen, hidden, round and arm of its first batch (round -1 if in none)."""
+def membership(cp: Checkpointer, library: Ref, batches: Mapping[int, Ref], veto: str | None = None) -> Outputs:
+    """Where every perturbation stands: chosen, hidden, vetoed, round and arm of its first batch (round -1 if in none).
+
+    `veto`: annotation of the library that tells who is vetoed.
+    """
 
     def compute() -> dict[str, Payload]:
-        ids = cp.load(library).obs_names.tolist()
+        annotation = cp.load(library).obs
+        ids = annotation.index.tolist()
         tables = {number: read_table(cp.load(ref)) for number, ref in batches.items()}
         standing = read_membership(ids, [tables[number] for number in sorted(tables)])
         table = pd.DataFrame({"perturbation": ids, "chosen": standing.chosen, "hidden": standing.hidden})
+        table["vetoed"] = read_vetoes(annotation, veto)
         table = table.merge(first_entries(tables), on="perturbation", how="left")
         table["round"] = table["round"].fillna(-1).astype("int64")
         table["arm"] = table["arm"].fillna("").astype(str)
         return {"table": Payload("table", table)}
 
     inputs = {"library": library, **{f"batch/{number:04d}": ref for number, ref in batches.items()}}
-    return cp.run("membership", MEMBERSHIP, compute, outputs=("table",), inputs=inputs)
+    return cp.run("membership", MEMBERSHIP, compute, outputs=("table",), params={"veto": veto}, inputs=inputs)

@@ -70,7 +70,8 @@ def _normal_scores(tensors: Tensors, features: torch.Tensor) -> torch.Tensor:
     x = torch.minimum(torch.maximum(x, knots[:, :1]), knots[:, -1:])
     left = (torch.searchsorted(knots, x, right=True) - 1).clamp(0, knots.shape[1] - 2)
     start, end = knots.gather(1, left), knots.gather(1, left + 1)
-    share = torch.where(end > start, (x - start) / (end - start), 0.0)
+    # The division is by 1 where it does not count: 0/0 there would be no number in a gradient.
+    share = torch.where(end > start, (x - start) / torch.where(end > start, end - start, 1.0), 0.0)
     low, high = scores.gather(1, left), scores.gather(1, left + 1)
     return (low + share * (high - low)).T
 

@@ -13,6 +13,7 @@ from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.manifest import Manifest
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.store import CheckpointStore, DamagedCheckpoint
+from tasks.operators.task import Omega, diagnostics
 from tasks.publishing.calibration_data import judge
 from tasks.publishing.training_data import STAGES, losses_table, work_table
 
@@ -24,7 +25,7 @@ def report_tables(
     looks: Sequence[Run],
     now: Mapping[str, Any],
     standing: Ref,
-    omega: Outputs,
+    omega: Omega,
     fitted: Outputs,
     forward: Sequence[Outputs],
     batch: pd.DataFrame | None,
@@ -54,8 +55,9 @@ def report_tables(
         "history": looks_table(looks, now),
         "forward": residuals,
         "calibration": judge(residuals, screen, kind, now["round"]),
-        "spectrum": spectrum_table(cp.load(omega["spectra"])),
-        "eigenmap": eigenmap_table(cp.load(omega["coordinates"]), table, batch),
+        "spectrum": spectrum_table(cp.load(omega.modes["spectra"])),
+        "operator": diagnostics(cp, omega),
+        "eigenmap": eigenmap_table(_first_two(cp, omega), table, batch),
         "fit": cp.load(fitted["facts"]),
         "losses": losses_table(cp.load(fitted["tensors"]).get("history")),
         "work": work_table(pieces, facts, [event.node for event in cp.events if event.status == "computed"]),
@@ -106,11 +108,16 @@ def eigenmap_table(
     )
 
 
+def _first_two(cp: Checkpointer, omega: Omega) -> np.ndarray[Any, Any]:
+    """(N, at most 2) coordinates of the leading modes; one chunk is in memory at a time."""
+    return np.concatenate([cp.load(ref)[:, :2] for ref in omega.refs("chunks", "coordinates")])
+
+
 def _manifests(cp: Checkpointer) -> list[Manifest]:
     """Of the nodes that fitted this round's ensemble and predicted the library; payloads are not read again."""
     store = CheckpointStore(cp.store.storage, verify="size")
     nodes = [record for record in cp.records.values() if record.stage in STAGES]
-    own = [record for record in nodes if not record.node.startswith("reference/")]
+    own = [record for record in nodes if not record.node.startswith(("reference/", "older/"))]
     found = [store.find(record.stage, record.key).manifest for record in sorted(own, key=lambda record: record.node)]
     return [manifest for manifest in found if manifest is not None]
 

@@ -55,10 +55,12 @@ class ReportData:
         forward: Predictions made before the measurement was seen: perturbation, predicted, measured (rows without one
             are left out), arm; and `round`, without which every row counts as of this round.
         calibration: How well each group of predictions of each round kept what it promised.
-        spectrum: mode (from 0), eigenvalue, operator (reducible, members or cobias).
+        spectrum: mode (from 0), eigenvalue, operator (reducible, members, cobias, calibrated or
+            difference).
         batch: The proposed batch (batch table), None when nothing is proposed.
         platemap: The proposed plates (plate map table).
         eigenmap: First two coordinates in the eigenspace: perturbation, z1, z2, group (observed, pool, chosen, audit).
+        operator: Which operator strategies saw (`chosen`), and by the name of each estimate what it rests on.
         fit: Facts of the ensemble: model, members, labels, and what else its model tells.
         losses: Held-out loss of the ensemble: member, epoch (from 1), loss, best (the epoch whose weights were kept).
             Empty for a model that is not fitted epoch by epoch.
@@ -86,6 +88,7 @@ class ReportData:
     batch: pd.DataFrame | None = None
     platemap: pd.DataFrame | None = None
     eigenmap: pd.DataFrame | None = None
+    operator: Mapping[str, Any] = field(default_factory=dict)
     calibration: Sequence[Judged] = ()
     fit: Mapping[str, Any] = field(default_factory=dict)
     losses: pd.DataFrame | None = None

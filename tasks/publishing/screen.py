@@ -16,7 +16,7 @@ from tasks.errors import NumericalError, UserError
 from tasks.publishing.plain import plain_mapping
 from tasks.stopping.audit import correct
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 COVERAGE_SDS = 1.6448536269514722  # Φ⁻¹(0.95): half-width of a central 90% interval, in standard errors
 PREDICTION_COLUMNS = ("mean", "epistemic_sd", "bias_sd", "aleatoric_sd")
 LABEL_COLUMNS = ("perturbation", "value", "n", "variance", "plates", "round", "audit")
@@ -74,6 +74,23 @@ def build_screen(
         "provenance": plain_mapping(provenance, "provenance"),
     }
     return ad.AnnData(X=obs[["value"]].to_numpy(np.float64), obs=obs, var=var, uns=uns)
+
+
+def published_parts(variance: Floats, kind: str) -> Floats:
+    """Epistemic variance and squared bias (N, 2) of every prediction, as published; their sum is its squared error.
+
+    Where honest residuals tell the squared error ê of a prediction, that is the sum: the members' disagreement as far
+    as ê reaches, and the rest is bias, an error that the members have in common. A binary prediction is a probability,
+    whose error no class tells: it keeps the diagonals of Σ_F and Δ.
+
+    Args:
+        variance: (N, 2) diagonals of Σ_F and Δ, or (N, 3) with ê behind them [readout unit squared].
+        kind: Kind of the readout.
+    """
+    if variance.shape[1] == 2 or kind == "binary":
+        return variance[:, :2]
+    epistemic = np.minimum(variance[:, 0], variance[:, 2])
+    return np.stack([epistemic, variance[:, 2] - epistemic], axis=1)
 
 
 def screen_table(screen: ad.AnnData) -> pd.DataFrame:

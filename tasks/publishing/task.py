@@ -13,11 +13,12 @@ from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
 from tasks.ensembles.task import chunk_inputs, load_prediction
-from tasks.publishing.screen import build_screen
+from tasks.operators.task import Omega, load_rows
+from tasks.publishing.screen import build_screen, published_parts
 from tasks.readouts.noise import NoiseModel
 from tasks.readouts.sigma_y import sigma_y
 
-SCREEN = Stage("screen", 1)
+SCREEN = Stage("screen", 2)
 
 
 @node_task("hybrid screen")
@@ -27,7 +28,7 @@ def make_screen(
     round_index: int,
     library: Ref,
     chunks: Sequence[Outputs],
-    omega: Outputs,
+    omega: Omega,
     labels: Outputs,
     membership: Ref,
     decision: Ref,
@@ -39,7 +40,7 @@ def make_screen(
         obs = cp.load(library).obs
         noise = NoiseModel.model_validate(cp.load(labels["noise"]))
         mean = load_prediction(cp, chunks).mean
-        epistemic, bias = np.sqrt(cp.load(omega["variance"])).T
+        epistemic, bias = np.sqrt(published_parts(load_rows(cp, omega.refs("parts", "variance")), readout.kind)).T
         well_sd = np.sqrt(mean * (1 - mean) if readout.kind == "binary" else noise.well_variance(mean) + noise.reagent)
         predictions = pd.DataFrame(
             {"mean": mean, "epistemic_sd": epistemic, "bias_sd": bias, "aleatoric_sd": well_sd}, index=obs.index
@@ -58,7 +59,7 @@ def make_screen(
         "library": library,
         "membership": membership,
         "decision": decision,
-        "variance": omega["variance"],
+        **omega.inputs("parts", "variance"),
         **{f"labels {name}": labels[name] for name in names},
         **chunk_inputs(chunks),
     }

@@ -16,7 +16,7 @@ from tasks.stopping.audit import correct
 from tasks.stopping.decision import decide, risk_of_look
 from tasks.stopping.evidence import AuditEvidence, gather_evidence
 
-DECIDE = Stage("decide", 1)
+DECIDE = Stage("decide", 2)
 
 
 @node_task("decide")
@@ -85,5 +85,8 @@ def _evidence(
     right = np.zeros(len(standing), dtype=bool)
     right[rows] = correct(mean[rows], audit["value"].to_numpy(dtype=np.float64), readout)
     measured = standing.index.isin(training["perturbation"]) | standing.index.isin(audit["perturbation"])
-    members = Membership(standing["chosen"].to_numpy(bool), standing["hidden"].to_numpy(bool))
+    vetoed = standing["vetoed"].to_numpy(bool)
+    # The random arm draws no vetoed one, so the audit says nothing of them: they count as chosen and, unless they were
+    # measured before the veto, as wrong.
+    members = Membership(standing["chosen"].to_numpy(bool) | vetoed, standing["hidden"].to_numpy(bool) & ~vetoed)
     return gather_evidence(members, measured, right)

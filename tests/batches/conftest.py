@@ -10,20 +10,18 @@ from tasks.campaigns.config import ControlWells, PlatesSection
 
 
 def make_pool(size: int, rank: int, observed: int = 0, seed: int = 0) -> PoolView:
-    """A pool whose U, Λ, Z and variance agree, with distinct positive eigenvalues."""
+    """A library whose U, Λ, Z and variance agree, with distinct positive eigenvalues; the last rows are observed."""
     rng = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(rng.standard_normal((size + observed, rank)))
     values = np.sort(rng.uniform(0.5, 5.0, rank))[::-1].copy()
     coordinates = basis * np.sqrt(values)
     return PoolView(
-        index=np.arange(size),
-        coordinates=coordinates[:size],
-        loadings=basis[:size],
+        coordinates=coordinates,
         eigenvalues=values,
-        variance=np.square(coordinates[:size]).sum(axis=1),
-        predictions=rng.standard_normal(size),
-        members=rng.standard_normal((size, 4)).astype(np.float32),
-        observed_coordinates=coordinates[size:],
+        variance=np.square(coordinates).sum(axis=1),
+        predictions=rng.standard_normal(size + observed),
+        members=rng.standard_normal((size + observed, 4)).astype(np.float32),
+        open=np.arange(size + observed) < size,
     )
 
 

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, chisquare
 
-from tasks.batches import STRATEGIES, ExhaustedStrategy, Picks
+from tasks.batches import STRATEGIES, ExhaustedStrategy, Picks, Strategy
 from tasks.batches.compose import BATCH_COLUMNS, compose, initial_batch
-from tasks.campaigns.config import Slot
-from tasks.errors import UserError
+from tasks.batches.slots import read_slots
+from tasks.campaigns.config import Hits, Slot
+from tasks.errors import NumericalError, UserError
 
 IDS = [f"c{i:04d}" for i in range(1000)]
 CLUSTERS = (Slot(strategy="eigenspace-clusters", share=1.0),)
@@ -19,8 +20,9 @@ MIXED = (
 )
 
 
-def hide(size, count, seed=1):
-    mask = np.zeros(size, dtype=bool)
+def hide(size, count, seed=1, observed=0):
+    """Some of the first `size` rows; the `observed` ones after them are never hidden."""
+    mask = np.zeros(size + observed, dtype=bool)
     mask[np.random.default_rng(seed).choice(size, count, replace=False)] = True
     return mask
 
@@ -54,7 +56,7 @@ class TestInitialBatch:
 
 class TestCompose:
     def test_fills_the_wells_exactly(self, make_pool):
-        hidden = hide(400, 60)
+        hidden = hide(400, 60, observed=20)
         batch = compose(make_pool(400, 8, observed=20), hidden, MIXED, 100, 0.1, 7, IDS)
         measured = batch[batch["action"] == "measure"]
         assert len(measured) == 100
@@ -66,7 +68,7 @@ class TestCompose:
             assert group["rank"].tolist() == list(range(len(group)))
 
     def test_exactly_the_picked_members_are_released(self, make_pool):
-        hidden = hide(400, 100)
+        hidden = hide(400, 100, observed=20)
         batch = compose(make_pool(400, 8, observed=20), hidden, MIXED, 100, 0.1, 7, IDS)
         is_hidden = batch["perturbation"].map(dict(zip(IDS, hidden, strict=False)))
         assert (batch["action"] == "release").sum() > 10
@@ -81,7 +83,7 @@ class TestCompose:
         pool = make_pool(300, 6, observed=15)
         sequences = []
         for seed in range(6):
-            batch = compose(pool, hide(300, 20 * seed, seed), slots, 60, 0.0, 3, IDS)
+            batch = compose(pool, hide(300, 20 * seed, seed, observed=15), slots, 60, 0.0, 3, IDS)
             sequences.append(batch["perturbation"].tolist())
         shortest = min(map(len, sequences))
         assert shortest == 60
@@ -91,12 +93,12 @@ class TestCompose:
         seen = []
 
         def spy(pool, n, rng):
-            seen.append((len(pool), len(pool.observed_coordinates)))
-            return STRATEGIES["random"](pool, n, rng)
+            seen.append((pool.available, len(pool.observed)))
+            return STRATEGIES["random"].pick(pool, n, rng)
 
-        monkeypatch.setitem(STRATEGIES, "spy", spy)
+        monkeypatch.setitem(STRATEGIES, "spy", Strategy(spy))
         slots = (Slot(strategy="random", share=0.5), Slot(strategy="spy", share=0.5))
-        compose(make_pool(100, 4, observed=7), np.zeros(100, dtype=bool), slots, 20, 0.0, 0, IDS)
+        compose(make_pool(100, 4, observed=7), np.zeros(107, dtype=bool), slots, 20, 0.0, 0, IDS)
         assert seen == [(90, 17)]
 
     def test_the_random_arm_is_uniform_over_what_nobody_took(self, make_pool):
@@ -153,15 +155,165 @@ class TestCompose:
     def test_ids_are_those_of_the_library_rows(self, make_pool):
         pool = make_pool(10, 2)
         shifted = pool.without(np.arange(10) < 5)
-        batch = compose(shifted, np.zeros(5, dtype=bool), CLUSTERS, 5, 0.0, 0, IDS)
+        batch = compose(shifted, np.zeros(10, dtype=bool), CLUSTERS, 5, 0.0, 0, IDS)
         assert sorted(batch["perturbation"]) == IDS[5:10]
 
 
+TOP = (Slot(strategy="top-variance", share=1.0),)
+
+
+def where(rows, size=100):
+    mask = np.zeros(size, dtype=bool)
+    mask[list(rows)] = True
+    return mask
+
+
+class TestHits:
+    def test_hits_take_their_share_of_the_strategic_wells(self, make_pool):
+        batch = compose(make_pool(200, 4), where([], 200), MIXED, 60, 0.1, 3, IDS, hits=Hits(share=0.5))
+        strategic = batch[batch["arm"] == "strategy"]
+        counts = {"ucb": 27, "eigenspace-clusters": 14, "eigenmodes": 8, "random": 5}
+        found = strategic["slot"].value_counts().to_dict()
+        assert found.pop("ucb") == counts.pop("ucb")
+        assert all(abs(found[name] - count) <= 1 for name, count in counts.items())
+        assert sum(found.values()) == 27
+        assert (batch["arm"] == "random").sum() == 6
+
+    def test_hits_are_the_best_predictions_that_are_left(self, make_pool):
+        pool = make_pool(100, 4)
+        hits = Hits(strategy="greedy-hits", share=0.3, options={"tail": "low"})
+        batch = compose(pool, where([]), TOP, 20, 0.0, 0, IDS, hits=hits)
+        picked = [IDS.index(name) for name in batch["perturbation"]]
+        left = [row for row in np.argsort(pool.predictions).tolist() if row not in picked[:14]]
+        assert picked[14:] == left[:6]
+
+    def test_all_wells_may_look_for_hits(self, make_pool):
+        batch = compose(make_pool(100, 4), where([]), TOP, 20, 0.0, 0, IDS, hits=Hits(share=1.0))
+        assert set(batch["slot"]) == {"ucb"}
+
+    def test_the_seeds_of_the_slots_do_not_depend_on_hits(self, make_pool):
+        pool = make_pool(100, 4)
+        slots = (Slot(strategy="random", share=1.0),)
+        alone = compose(pool, where([]), slots, 10, 0.0, 0, IDS)
+        beside = compose(pool, where([]), slots, 20, 0.0, 0, IDS, hits=Hits(share=0.5))
+        assert beside["perturbation"][:10].tolist() == alone["perturbation"].tolist()
+
+
+class TestVetoes:
+    def test_a_vetoed_perturbation_is_neither_picked_nor_drawn(self, make_pool):
+        vetoed, hidden = hide(60, 20, seed=7), hide(60, 12)
+        batch = compose(make_pool(60, 4), hidden, MIXED, 60, 0.5, 1, IDS, vetoed=vetoed)
+        rows = [IDS.index(name) for name in batch["perturbation"]]
+        assert not vetoed[rows].any()
+        assert set(np.flatnonzero(~vetoed & ~hidden)) <= set(rows)
+
+    def test_vetoed_is_not_observed(self, make_pool, monkeypatch):
+        seen = []
+
+        def spy(pool, n, rng):
+            seen.append((pool.available, pool.observed.tolist()))
+            return STRATEGIES["random"].pick(pool, n, rng)
+
+        monkeypatch.setitem(STRATEGIES, "spy", Strategy(spy))
+        pool, slots = make_pool(30, 3, observed=2), (Slot(strategy="spy", share=1.0),)
+        compose(pool, where([], 32), slots, 3, 0.0, 0, IDS, vetoed=where([4, 5, 30], 32))
+        assert seen == [(28, [30, 31])]
+
+    def test_round_0_leaves_them_out(self):
+        vetoed = hide(50, 20)
+        batch = initial_batch(50, IDS[:50], audit=5, wells=100, seed=3, vetoed=vetoed)
+        assert sorted(batch["perturbation"]) == [IDS[row] for row in np.flatnonzero(~vetoed)]
+
+    def test_no_veto_is_the_same_draw(self):
+        plain = initial_batch(50, IDS[:50], audit=5, wells=20, seed=3)
+        pd.testing.assert_frame_equal(initial_batch(50, IDS[:50], 5, 20, 3, where([], 50)), plain)
+
+
+class TestRepeats:
+    def test_repeats_come_first_on_strategic_wells(self, make_pool):
+        repeats = where([3, 90, 17])
+        batch = compose(make_pool(100, 4), where([]), TOP, 20, 0.2, 0, IDS, repeats=repeats)
+        assert batch["perturbation"][:3].tolist() == [IDS[3], IDS[17], IDS[90]]
+        assert batch["arm"].value_counts().to_dict() == {"strategy": 13, "random": 4, "repeat": 3}
+        assert set(batch["action"]) == {"measure"}
+        assert batch["perturbation"].is_unique
+
+    def test_they_never_take_the_random_arm(self, make_pool):
+        """Its size follows from the configuration alone; what finds no room waits, and nobody chooses it meanwhile."""
+        batch = compose(make_pool(100, 4), where([]), TOP, 20, 0.2, 0, IDS, repeats=where(range(50)))
+        assert batch["arm"].value_counts().to_dict() == {"repeat": 16, "random": 4}
+        assert batch.loc[batch["arm"] == "repeat", "perturbation"].tolist() == IDS[:16]
+        assert not set(batch.loc[batch["arm"] == "random", "perturbation"]) & set(IDS[:50])
+
+    def test_a_hidden_member_is_repeated_without_being_released(self, make_pool):
+        hidden = hide(100, 30)
+        row = int(np.flatnonzero(hidden)[0])
+        batch = compose(make_pool(100, 4), hidden, TOP, 20, 0.0, 0, IDS, repeats=where([row]))
+        assert batch.iloc[0][["perturbation", "action", "arm"]].tolist() == [IDS[row], "measure", "repeat"]
+
+    def test_a_veto_is_stronger(self, make_pool):
+        batch = compose(make_pool(100, 4), where([]), TOP, 5, 0.0, 0, IDS, repeats=where([7]), vetoed=where([7]))
+        assert IDS[7] not in set(batch["perturbation"])
+
+
+def test_what_waits_for_its_plate_is_not_chosen_again(make_pool):
+    waiting = where(range(0, 40, 3), 40)
+    batch = compose(make_pool(40, 3).without(waiting), where([], 40), MIXED, 40, 0.5, 1, IDS)
+    assert set(batch["perturbation"]) == {IDS[row] for row in np.flatnonzero(~waiting)}
+
+
+class TestSlots:
+    def test_a_slot_gives_its_strategy_options(self, make_pool):
+        pool = make_pool(100, 4)
+        slots = (Slot(strategy="soft-bald", share=1.0, options={"temperature": 1e-6}),)
+        cold = compose(pool, where([]), slots, 10, 0.0, 0, IDS)
+        greedy = compose(pool, where([]), TOP, 10, 0.0, 0, IDS)
+        assert cold["perturbation"].tolist() == greedy["perturbation"].tolist()
+
+    def test_shares_add_up_with_hits(self):
+        orders = read_slots(MIXED, Hits(share=0.4), "continuous")
+        assert [order.name for order in orders] == ["eigenspace-clusters", "eigenmodes", "random", "ucb"]
+        np.testing.assert_allclose([order.share for order in orders], [0.3, 0.18, 0.12, 0.4])
+
+    @pytest.mark.parametrize(
+        ("slots", "hits", "kind", "message"),
+        [
+            (
+                (Slot(strategy="ucb", share=1.0, options={"gamma": 2}),),
+                None,
+                "binary",
+                "option gamma: .*no such option",
+            ),
+            (TOP, Hits(share=0.5, options={"beta": -1}), "binary", "strategy ucb, option beta"),
+            ((Slot(strategy="ucb", share=1.0),), Hits(share=0.5), "binary", "one strategy in two slots; got ucb"),
+            (
+                (Slot(strategy="batch-bald", share=1.0),),
+                None,
+                "continuous",
+                "batch.slots: batch-bald is not defined for it; got a continuous readout, "
+                "expected a readout that is binary or multi-class. Use max-determinant",
+            ),
+        ],
+    )
+    def test_mistakes_are_found_before_anything_is_computed(self, slots, hits, kind, message):
+        with pytest.raises(UserError, match=message):
+            read_slots(slots, hits, kind)
+
+
 class TestMistakes:
+    def test_a_strategy_that_picks_what_it_may_not_is_stopped(self, make_pool, monkeypatch):
+        def blind(pool, n, rng):
+            return Picks(np.arange(n), np.zeros(n), np.full(n, -1), ("",) * n)
+
+        monkeypatch.setitem(STRATEGIES, "blind", Strategy(blind))
+        slots = (Slot(strategy="blind", share=1.0),)
+        with pytest.raises(NumericalError, match="strategy blind picked row 2, which may not be picked"):
+            compose(make_pool(10, 2).without(where([2], 10)), where([], 10), slots, 5, 0.0, 0, IDS)
+
     def test_unknown_strategy(self, make_pool):
         slots = (Slot(strategy="magic", share=1.0),)
         with pytest.raises(
-            UserError, match="unknown strategy; got magic, expected one of eigenmodes, eigenspace-clusters"
+            UserError, match=r"unknown strategy; got 'magic', expected one of adversarial-bim, badge, batch-bald"
         ):
             compose(make_pool(10, 2), np.zeros(10, dtype=bool), slots, 5, 0.0, 0, IDS)
 
@@ -172,10 +324,10 @@ class TestMistakes:
 
     def test_a_strategy_that_falls_short_is_not_filled_up(self, make_pool, monkeypatch):
         def short(pool, n, rng):
-            full = STRATEGIES["random"](pool, n, rng)
+            full = STRATEGIES["random"].pick(pool, n, rng)
             return Picks(full.rows[:-1], full.score[:-1], full.mode[:-1], full.reason[:-1])
 
-        monkeypatch.setitem(STRATEGIES, "short", short)
+        monkeypatch.setitem(STRATEGIES, "short", Strategy(short))
         slots = (Slot(strategy="short", share=1.0),)
         with pytest.raises(ExhaustedStrategy, match=r"strategy short, pick 5: .*got 4, expected 5"):
             compose(make_pool(10, 2), np.zeros(10, dtype=bool), slots, 5, 0.0, 0, IDS)
@@ -190,7 +342,7 @@ def test_hidden_members_stay_a_random_sample_of_what_is_left(make_pool):
 
     The trait that the strategy follows (variance) must not differ between hidden members and the rest.
     """
-    pool = make_pool(60, 4, observed=5)
+    pool = make_pool(60, 4)
     hidden_high, chosen_high = [], []
     for seed in range(600):
         hidden = hide(60, 12, seed)

@@ -39,9 +39,17 @@ def test_an_abandoned_member_that_a_strategy_measures_again_is_chosen():
     assert not membership.hidden[0]
 
 
+def test_what_is_repeated_keeps_its_place():
+    designs = [rows(audit=["c000"], initial=["c001"]), rows(repeat=["c000", "c001"], strategy=["c002"])]
+    membership = read_membership(IDS, designs)
+    assert np.flatnonzero(membership.chosen).tolist() == [1, 2]
+    assert np.flatnonzero(membership.hidden).tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("design", "message"),
     [
+        (rows(repeat=["c005"]), "c005 is repeated, but in no batch before"),
         (rows(strategy_release=["c005"]), "c005 is released, but not a hidden audit member"),
         (rows(random=["c002"]), "c002 is drawn for the audit, but chosen or hidden before"),
         (rows(random=["c000"]), "c000 is drawn for the audit, but chosen or hidden before"),
@@ -61,11 +69,9 @@ def test_rounds_of_a_campaign_add_up(make_pool, seed, rounds):
     designs = [initial_batch(120, IDS, audit=12, wells=30, seed=seed)]
     for number in range(rounds):
         membership = read_membership(IDS, designs)
-        open_rows = np.flatnonzero(~membership.chosen)
         pool = make_pool(120, 4, seed=seed + number).without(membership.chosen)
-        assert pool.index.tolist() == open_rows.tolist()
         slots = (Slot(strategy="eigenspace-clusters", share=1.0),)
-        designs.append(compose(pool, membership.hidden[open_rows], slots, 12, 0.25, seed + number, IDS))
+        designs.append(compose(pool, membership.hidden, slots, 12, 0.25, seed + number, IDS))
     final = read_membership(IDS, designs)
     measured = sum(int((design["action"] == "measure").sum()) for design in designs)
     assert not (final.chosen & final.hidden).any()

@@ -54,8 +54,15 @@ def test_sources_are_filled_in(platemap):
     assert picklist.loc["'=cmd()", "Source Well"] == "AF48"
     with pytest.raises(UserError, match="samples without a source well; got 1, the first is B-7"):
         echo_picklist(platemap, 2.5, sources=sources.drop(index=2))
+    with pytest.raises(UserError, match="samples without a source well; got 1, the first is B-7"):
+        echo_picklist(platemap, 2.5, sources=sources.assign(well=["A01", "A02", "", "A04", "A05"]))
     with pytest.raises(UserError, match="sample has two sources; got aspirin"):
         echo_picklist(platemap, 2.5, sources=pd.concat([sources, sources.iloc[:1]]))
+    with pytest.raises(UserError, match="sources: no column well; got sample, plate, expected sample, plate, well"):
+        echo_picklist(platemap, 2.5, sources=sources[["sample", "plate"]])
+    for nonsense in ("12", "A0", "ABC1", "=A1"):
+        with pytest.raises(UserError, match=f"sources: no well; got '{nonsense}'"):
+            echo_picklist(platemap, 2.5, sources=sources.assign(well=["A01", "A02", nonsense, "A04", "A05"]))
 
 
 @pytest.mark.parametrize("volume", [0.0, -2.5, 3.0, float("nan"), float("inf")])

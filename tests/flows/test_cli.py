@@ -98,7 +98,7 @@ def test_the_whole_life_of_a_campaign_by_command(make_pilot):
 
 def test_verify_names_what_is_damaged(two):
     folder = two.folder / "campaigns/pilot"
-    lost = folder / two.ledger.runs(1)[-1].lock.nodes["omega"].outputs["variance"].uri
+    lost = folder / two.ledger.runs(1)[-1].lock.nodes["omega"].outputs["rotation"].uri
     lost.unlink()
     (folder / "screens/0001/screen.csv").write_text("gone")
     (folder / "rounds/0000/design/worklist.csv").unlink()

@@ -28,7 +28,9 @@ def test_a_repeated_plate_recomputes_what_depends_on_it_and_says_why(two):
     again = two.round()
     plate = {"parse/pilot-R01-P02.attempt2.csv", "plate/pilot-R01-P02.2", "align/R01-repeat1", "plates together"}
     after = {"labels", "fit/000", "ensemble", "forward", "forward/audit", "omega", "decide", "propose", "screen"}
-    assert computed(again) == plate | after | {f"predict/0000{i}" for i in range(3)}
+    after |= {"omega/calibration", "omega/cobias"}
+    chunks = {f"{stem}/0000{i}" for stem in ("predict", "omega", "omega/parts") for i in range(3)}
+    assert computed(again) == plate | after | chunks
     reasons = {event.node: event.reason for event in again.computed}
     assert reasons["labels"] == "input fit R01-repeat1 is new; input run R01-repeat1 is new"
     assert reasons["fit/000"] == "input incidence changed; input labels changed"
@@ -53,7 +55,8 @@ def test_the_released_design_outlives_the_rerun(two):
     "stage",
     [
         *("parse", "plate", "align", "labels", "fit", "ensemble"),
-        *("predict", "forward", "omega", "decide", "propose", "screen"),
+        *("predict", "forward", "calibration", "cobias", "grams", "omega", "coordinates"),
+        *("decide", "propose", "screen"),
     ],
 )
 def test_a_lost_payload_is_recomputed_to_the_same_digests(two, stage):
@@ -117,8 +120,8 @@ def test_hidden_audit_labels_change_nothing_upstream_of_stopping(make_pilot):
     poisoned.round()
     before, after = clean.digests(0), poisoned.digests(0)
     blind = [("labels", "training"), ("labels", "incidence"), ("labels", "noise"), ("align/R00", "fit")]
-    blind += [name for name in before if name[0] in ("ensemble", "omega", "propose")]
-    blind += [name for name in before if name[0].startswith(("fit/", "predict/"))]
+    blind += [name for name in before if name[0] in ("ensemble", "propose")]
+    blind += [name for name in before if name[0].startswith(("fit/", "predict/", "omega"))]
     assert len(blind) > 12
     assert all(after[name] == before[name] for name in blind)
     assert after["labels", "audit"] != before["labels", "audit"]

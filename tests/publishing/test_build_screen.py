@@ -15,7 +15,7 @@ from scipy.stats import norm
 from tasks.campaigns.config import ReadoutSection
 from tasks.errors import NumericalError, UserError
 from tasks.publishing.plain import plain_mapping
-from tasks.publishing.screen import SCREEN_COLUMNS, build_screen, screen_table
+from tasks.publishing.screen import SCREEN_COLUMNS, build_screen, published_parts, screen_table
 
 CONTINUOUS = ReadoutSection(kind="continuous", unit="log mol/L", tolerance=0.5)
 BINARY = ReadoutSection(kind="binary", threshold=0.0)
@@ -199,3 +199,19 @@ def test_uns_refuses_what_a_file_could_not_hold(value: object) -> None:
 def test_uns_refuses_a_key_with_a_slash() -> None:
     with pytest.raises(TypeError, match="slash"):
         plain_mapping({"rounds/0001": 1}, "provenance")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(0, 10)] * 3), min_size=1, max_size=5), st.sampled_from(["continuous", "binary"]))
+def test_parts_of_a_prediction_add_up_to_the_error_that_residuals_show(
+    rows: list[tuple[float, ...]], kind: str
+) -> None:
+    variance = np.array(rows)
+    parts = published_parts(variance, kind)
+    assert (parts >= 0).all()
+    if kind == "binary":
+        np.testing.assert_array_equal(parts, variance[:, :2])
+    else:
+        np.testing.assert_allclose(parts.sum(axis=1), variance[:, 2], atol=1e-12)
+        assert (parts[:, 0] <= variance[:, 0]).all()
+    np.testing.assert_array_equal(published_parts(variance[:, :2], kind), variance[:, :2])

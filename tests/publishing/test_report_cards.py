@@ -182,6 +182,19 @@ def test_effective_number_of_directions(data: ReportData) -> None:
     assert "no reducible error left" in zero.missing
 
 
+def test_what_strategies_see_is_told_with_how_far_it_can_be_trusted(data: ReportData) -> None:
+    stability = {"diagonals": 0.412, "subspace": None, "modes": 0, "by": "plates", "why": ""}
+    facts = {"residuals": 80, "effective_residuals": 12.3, "stability": stability}
+    chosen = {"asked": "difference", "operator": "reducible", "why": "there are two rounds"}
+    operator = {"chosen": chosen, "cobias": facts, "calibration": {"left out": "7 residuals"}}
+    note = spectrum_card(replace(data, operator=operator)).note
+    assert "Strategies see the reducible operator. The difference one was asked for, but there are two rounds." in note
+    assert "Cobias: 80 residuals, worth 12 independent ones; its halves agree with r = 0.41." in note
+    assert "Calibration: left out, 7 residuals." in note
+    silent = replace(data, operator={"cobias": facts | {"stability": stability | {"diagonals": None}}})
+    assert "halves cannot be compared" in spectrum_card(silent).note
+
+
 def test_histogram_counts_everything_once(data: ReportData) -> None:
     bars = distribution_card(data).figures[0].spec["data"]
     assert sum(sum(trace["y"]) for trace in bars) == len(data.screen)

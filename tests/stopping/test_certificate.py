@@ -43,17 +43,14 @@ class Scenario:
     release: bool = True
 
 
-def view(rows, variance):
-    size = len(rows)
+def view(open_, variance):
     return PoolView(
-        index=rows,
-        coordinates=np.zeros((size, 1)),
-        loadings=np.zeros((size, 1)),
+        coordinates=np.zeros((N, 1)),
         eigenvalues=np.ones(1),
-        variance=variance[rows],
-        predictions=np.zeros(size),
-        members=np.zeros((size, 2)),
-        observed_coordinates=np.zeros((0, 1)),
+        variance=variance,
+        predictions=np.zeros(N),
+        members=np.zeros((N, 2)),
+        open=open_,
     )
 
 
@@ -80,13 +77,13 @@ def run_campaign(scenario, seed):
         truth = 1 - (wrong & ~measured).mean()
         certified |= decision.certified
         false |= decision.certified and truth < STOPPING.gamma
-        open_rows = np.flatnonzero(~membership.chosen)
+        open_ = ~membership.chosen
         if not scenario.release:
-            open_rows = np.flatnonzero(~membership.chosen & ~membership.hidden)
+            open_ &= ~membership.hidden
         sign = {"easy": -1.0, "hard": 1.0, "blind": 0.0}[scenario.follow]
         variance = 2 + sign * wrong + 0.5 * rng.random(N)
-        hidden = membership.hidden[open_rows]
-        designs.append(compose(view(open_rows, variance), hidden, SLOTS, 30, 0.1, int(rng.integers(2**31)), IDS))
+        hidden = membership.hidden
+        designs.append(compose(view(open_, variance), hidden, SLOTS, 30, 0.1, int(rng.integers(2**31)), IDS))
     return false, certified
 
 

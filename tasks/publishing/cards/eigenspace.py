@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from tasks.publishing.cards import figures as fig
@@ -13,6 +16,8 @@ OPERATORS = {
     "reducible": ("reducible Ω", fig.BLUE),
     "members": ("members Σ_F", fig.TEAL),
     "cobias": ("cobias Δ", fig.ORANGE),
+    "calibrated": ("calibrated Ω", fig.PURPLE),
+    "difference": ("drop of Ω", fig.GREY),
 }
 GROUPS = {
     "pool": ("can be chosen", fig.GREY, 4.0),
@@ -53,8 +58,29 @@ def spectrum_card(data: ReportData) -> Card:
         f"The error ({name}) spreads over about {things(round(rank), 'direction')}; "
         f"the first five hold {percent(five, 0)}.",
         (Figure("spectrum", "Eigenvalues of the error operators by mode", spec),),
-        note=note,
+        note=" ".join(part for part in (note, *trust(data.operator)) if part),
     )
+
+
+def trust(operator: Mapping[str, Any]) -> list[str]:
+    """Sentences on what strategies saw, and how far each estimate behind it can be trusted."""
+    said = []
+    if chosen := operator.get("chosen"):
+        said.append(f"Strategies see the {chosen['operator']} operator.")
+        if chosen["why"]:
+            said.append(f"The {chosen['asked']} one was asked for, but {chosen['why']}.")
+    for name, what in (("cobias", "Cobias"), ("calibration", "Calibration"), ("difference", "Difference")):
+        facts = operator.get(name)
+        if facts is None:
+            continue
+        if "left out" in facts:
+            said.append(f"{what}: left out, {facts['left out']}.")
+            continue
+        residuals = f"{facts['residuals']} residuals, worth {facts['effective_residuals']:.0f} independent ones"
+        agreed = facts["stability"]["diagonals"]
+        halves = "halves cannot be compared" if agreed is None else f"its halves agree with r = {agreed:.2f}"
+        said.append(f"{what}: {residuals}; {halves}.")
+    return said
 
 
 def eigenmap_card(data: ReportData) -> Card:

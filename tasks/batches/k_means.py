@@ -1,0 +1,124 @@
+"""Strategies `k-means-features` and `k-means-embedding`: what lies next to the centres of as many clusters as picks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from threadpoolctl import threadpool_limits
+
+from tasks.batches.claims import claim_nearest
+from tasks.batches.pointwise import picks
+from tasks.batches.pool import ExhaustedStrategy, Picks, PoolView, check_supply
+from tasks.errors import UserError
+from tasks.operators.rows import Rows
+from tasks.threads import OneThread
+
+FEATURES, EMBEDDING = "k-means-features", "k-means-embedding"
+
+# Values that are held at once (128 MiB of float32); more perturbations than fit are represented by a random sample.
+MEMORY = 2**25
+# Multiply-adds of one turn of k-means above which it goes by small batches.
+WORK = 2**33
+
+
+def pick_k_means_features(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
+    """Spread over the library's features: of n clusters of the open perturbations, each gives the one at its centre.
+
+    Large clusters come first. It knows nothing of the model, and nothing of what was observed.
+
+    Formula:
+        argmin_x ‖f(x) − c_j‖ for each centre c_j of argmin over c of Σ_x min_j ‖f(x) − c_j‖²; a perturbation that two
+        centres want goes to the larger cluster, the other takes the next nearest
+    Cost:
+        O(n P d) multiply-adds a turn of k-means and for the nearest ones; memory 2²⁵ values. Above 2³³ multiply-adds a
+        turn by mini-batches, above 2²⁵ values on a random sample of the pool
+    Fails:
+        In the units of the features: one of large scale decides alone. Exhausted where fewer than n perturbations
+        differ in their features
+    Source:
+        GeneDisco (Mehrjou et al. 2021), kmeans_data, whose code may name a perturbation twice; scikit-learn's k-means
+
+    Raises:
+        ExhaustedStrategy: If n > P, or if fewer than n perturbations differ.
+        UserError: The pool view has no features.
+    """
+    return _pick(pool, pool.features, n, rng, FEATURES, "features")
+
+
+def pick_k_means_embedding(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
+    """Spread over what the ensemble makes of the features: of n clusters, each gives the one at its centre.
+
+    Large clusters come first. It knows nothing of uncertainty, and nothing of what was observed.
+
+    Formula:
+        As k-means-features, with the ensemble's features h(x) in place of f(x)
+    Cost:
+        As k-means-features, with the width of the ensemble's features for d
+    Fails:
+        Where the ensemble has learned little. Exhausted where fewer than n perturbations differ in their embedding
+    Source:
+        GeneDisco (Mehrjou et al. 2021), kmeans_embedding, whose code may name a perturbation twice; scikit-learn's
+        k-means
+
+    Raises:
+        ExhaustedStrategy: If n > P, or if fewer than n perturbations differ.
+        UserError: The pool view has no embedding.
+    """
+    return _pick(pool, pool.embedding, n, rng, EMBEDDING, "embedding")
+
+
+def _pick(pool: PoolView, rows: Rows | None, n: int, rng: np.random.Generator, name: str, part: str) -> Picks:
+    check_supply(pool, n, name)
+    if rows is None:
+        raise UserError(f"the strategy needs {part}", where=f"strategy {name}", expected=f"a pool view with {part}")
+    if n == 0:
+        return picks(np.empty(0), np.empty(0), ())
+    candidates = np.flatnonzero(pool.open)
+    seen = candidates
+    if len(candidates) * rows.shape[1] > MEMORY:
+        size = max(MEMORY // rows.shape[1], n)
+        seen = np.sort(rng.choice(candidates, size, replace=False))
+    points = rows.take(seen)
+    _check_distinct(points, n, name, part)
+    model = _fit(points, n, int(rng.integers(2**31)))
+    sizes = np.bincount(model.labels_, minlength=n)
+    order = np.argsort(-sizes, kind="stable")
+    centres = model.cluster_centers_[order].astype(np.float64)
+    chosen, distance = claim_nearest(rows, pool.open, centres, rng.permutation(len(pool)))
+    reasons = (
+        f"{d:.3g} from the centre of {k / len(seen):.1%} of the pool in its {part}"
+        for d, k in zip(distance.tolist(), sizes[order].tolist(), strict=True)
+    )
+    return picks(chosen, np.zeros(n), tuple(reasons))
+
+
+def _check_distinct(points: npt.NDArray[np.floating], n: int, name: str, part: str) -> None:
+    distinct = len(np.unique(points, axis=0))
+    if distinct < n:
+        raise ExhaustedStrategy(
+            f"too few perturbations differ in their {part}",
+            where=f"strategy {name}, pick {distinct + 1}",
+            got=f"{distinct} that differ",
+            expected=f"at least {n}",
+            todo="Give the slot a smaller share, or part of it to the strategy random.",
+        )
+
+
+def _fit(points: npt.NDArray[np.floating], n: int, seed: int) -> Any:
+    """k-means with n centres, on one thread: how its sums are divided among threads changes their rounding."""
+    model = KMeans if points.size * n <= WORK else MiniBatchKMeans
+    with _one_thread():
+        return model(n_clusters=n, init="k-means++", n_init=1, random_state=seed).fit(points)
+
+
+def _hold() -> Callable[[], object]:
+    limits = threadpool_limits(limits=1)
+    restore: Callable[[], object] = limits.restore_original_limits
+    return restore
+
+
+_one_thread = OneThread(_hold)

@@ -1,0 +1,178 @@
+"""Largest-cluster maximum distance against its definition."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.batches import ExhaustedStrategy, PoolView
+from tasks.batches.eigenspace_clusters import pick_eigenspace_clusters
+from tasks.operators.rows import MemoryRows
+from tasks.operators.stored_rows import StoredRows
+
+
+def library(points, observed=None, chunk=16_384):
+    """Open rows first, then observed ones."""
+    known = np.zeros((0, points.shape[1])) if observed is None else observed
+    everything = np.concatenate([points, known.astype(points.dtype)])
+    return PoolView(
+        coordinates=MemoryRows(everything, chunk),
+        eigenvalues=np.ones(points.shape[1]),
+        variance=np.ones(len(everything)),
+        predictions=np.zeros(len(everything)),
+        members=np.zeros((len(everything), 2)),
+        open=np.arange(len(everything)) < len(points),
+    )
+
+
+def pick(pool, n, seed=0):
+    return pick_eigenspace_clusters(pool, n, np.random.default_rng(seed))
+
+
+def scattered(rng, size, rank, spread=0.0):
+    return rng.standard_normal((size, rank)) * np.exp(spread * rng.standard_normal((size, 1)))
+
+
+def by_definition(points, observed, n):
+    """One loop over all distances in float64, for libraries without ties."""
+    points, centres = points.astype(np.float64), list(observed.astype(np.float64))
+    square = np.square(points if not centres else points - centres[0]).sum(axis=1)
+    nearest = np.zeros(len(points), dtype=int)
+
+    def take_over(centre, number):
+        new = np.square(points - centre).sum(axis=1)
+        nearest[new < square] = number
+        np.minimum(square, new, out=square)
+
+    for number, centre in enumerate(centres):
+        take_over(centre, number)
+    chosen = []
+    for _ in range(n):
+        largest = np.bincount(nearest, weights=square).argmax()
+        row = int(np.where(nearest == largest, square, -1).argmax())
+        chosen.append(row)
+        if not centres:
+            square[:] = np.inf
+        take_over(points[row], len(centres))
+        centres.append(points[row])
+    return chosen
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 60),
+    st.integers(1, 6),
+    st.sampled_from([0.0, 2.0]),
+    st.sampled_from([np.float32, np.float64]),
+)
+@settings(max_examples=80, deadline=None)
+def test_agrees_with_the_definition(seed, observed, rank, spread, dtype):
+    rng = np.random.default_rng(seed)
+    points = scattered(rng, 150, rank, spread).astype(dtype)
+    known = scattered(rng, observed, rank, spread).astype(dtype)
+    assert pick(library(points, known), 40).rows.tolist() == by_definition(points, known, 40)
+
+
+@pytest.mark.parametrize(("rank", "spread"), [(2, 0.0), (30, 0.0), (30, 1.0)])
+def test_agrees_with_the_definition_where_much_is_asked_ahead(rank, spread):
+    rng = np.random.default_rng(rank)
+    points, known = scattered(rng, 8000, rank, spread).astype(np.float32), scattered(rng, 400, rank, spread)
+    known = known.astype(np.float32)
+    assert pick(library(points, known), 200).rows.tolist() == by_definition(points, known, 200)
+
+
+def test_chunks_change_nothing():
+    rng = np.random.default_rng(0)
+    points, known = scattered(rng, 2000, 8, 1.0), scattered(rng, 100, 8, 1.0)
+    whole, pieces = pick(library(points, known), 100), pick(library(points, known, chunk=130), 100)
+    np.testing.assert_array_equal(whole.rows, pieces.rows)
+    np.testing.assert_array_equal(whole.score, pieces.score)
+    assert whole.reason == pieces.reason
+
+
+def test_rows_in_storage_give_the_same_picks(tmp_path):
+    rng = np.random.default_rng(9)
+    points, known = scattered(rng, 900, 5).astype(np.float32), scattered(rng, 60, 5).astype(np.float32)
+    pool = library(points, known)
+    array = zarr.create_array(tmp_path / "z", shape=(960, 5), chunks=(100, 5), dtype="float32")
+    array[:] = pool.coordinates.array
+    stored = replace(pool, coordinates=StoredRows.of_zarr(array, keep=0))
+    np.testing.assert_array_equal(pick(stored, 40).rows, pick(pool, 40).rows)
+
+
+def test_score_is_the_distance_to_all_that_was_chosen_before():
+    rng = np.random.default_rng(1)
+    points, known = scattered(rng, 100, 4), scattered(rng, 10, 4)
+    picks = pick(library(points, known), 15)
+    before = list(known)
+    for row, score in zip(picks.rows, picks.score, strict=True):
+        assert score == pytest.approx(min(np.linalg.norm(points[row] - centre) for centre in before))
+        before.append(points[row])
+
+
+def test_without_observed_rows_the_first_is_the_longest():
+    points = scattered(np.random.default_rng(2), 50, 3)
+    picks = pick(library(points), 3)
+    assert picks.rows[0] == np.linalg.norm(points, axis=1).argmax()
+    assert "the origin, nothing being known" in picks.reason[0]
+    assert "what was chosen before" in picks.reason[1]
+
+
+def test_leaves_alone_what_is_already_known():
+    points = np.concatenate([np.zeros((50, 2)), [[1.0, 0.0], [0.0, 1.0]]])
+    pool = library(points, np.array([[0.0, 0.0]]))
+    assert set(pick(pool, 2).rows.tolist()) == {50, 51}
+    with pytest.raises(ExhaustedStrategy, match=r"eigenspace-clusters, pick 3: .*every perturbation left coincides"):
+        pick(pool, 3)
+
+
+def test_says_when_everything_coincides_from_the_start():
+    pool = library(np.repeat([[1.0, 0.0], [0.0, 2.0]], 5, axis=0), np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]]))
+    with pytest.raises(ExhaustedStrategy, match=r"eigenspace-clusters, pick 1: "):
+        pick(pool, 1)
+
+
+def test_a_wrong_guess_of_the_next_picks_changes_nothing(monkeypatch):
+    rng = np.random.default_rng(11)
+    points, known = scattered(rng, 3000, 3, 1.0), scattered(rng, 300, 3, 1.0)
+    guessed = pick(library(points, known), 150)
+    monkeypatch.setattr("tasks.batches.eigenspace_clusters.FOREMOST", 2)
+    np.testing.assert_array_equal(pick(library(points, known), 150).rows, guessed.rows)
+    assert pick(library(points, known), 150).rows.tolist() == by_definition(points, known, 150)
+
+
+def test_copies_of_a_row_that_differ_by_rounding_count_as_one():
+    row = np.array([3.0, 4.0])
+    pool = library(np.stack([row, row * (1 + 1e-9), row * (1 - 1e-9)]), np.array([[0.0, 0.0]]))
+    assert len(pick(pool, 1).rows) == 1
+    with pytest.raises(ExhaustedStrategy, match=r"pick 2: "):
+        pick(pool, 2)
+
+
+@pytest.mark.parametrize("observed", [0, 1])
+def test_equal_clusters_and_equal_members_are_drawn(observed):
+    """Corners of a cross: each comes first with some seed, and the opposite ones later."""
+    points = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    orders = {tuple(pick(library(points, np.zeros((observed, 2))), 4, seed).rows.tolist()) for seed in range(60)}
+    assert {order[0] for order in orders} == {0, 1, 2, 3}
+    assert all(sorted(order) == [0, 1, 2, 3] for order in orders)
+
+
+def test_equals_bmdal_reg(monkeypatch):
+    monkeypatch.setattr(np, "Inf", np.inf, raising=False)  # what it still calls infinity
+    torch = pytest.importorskip("torch")
+    selection = pytest.importorskip("bmdal_reg.bmdal.selection")
+    from bmdal_reg.bmdal.feature_data import TensorFeatureData
+    from bmdal_reg.bmdal.feature_maps import IdentityFeatureMap
+    from bmdal_reg.bmdal.features import Features
+
+    rng = np.random.default_rng(3)
+    points, known = scattered(rng, 3000, 20, 0.5), scattered(rng, 100, 20, 0.5)
+    theirs = [
+        Features(IdentityFeatureMap(n_features=20), TensorFeatureData(torch.from_numpy(z))) for z in (points, known)
+    ]
+    peer = selection.LargestClusterMaxDistSelectionMethod(*theirs, sel_with_train=True, verbosity=0)
+    np.testing.assert_array_equal(pick(library(points, known), 200).rows, peer.select(200).numpy())
