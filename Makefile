@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 validity components profiles one-control quality ingest fit predict clean
+.PHONY: demo test lint test-slow test-s3 validity components profiles one-control quality ingest fit predict select preprint deimos clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -49,6 +49,15 @@ fit: .venv/dev.stamp              ## speed of training on this machine, beside p
 predict: .venv/dev.stamp          ## speed and memory of predicting 1 and 10 million; needs 20 GB of disk
 	$(BIN)/hybridscreen bench predict
 	$(BIN)/hybridscreen bench predict --pool 10000000
+
+select: .venv/dev.stamp           ## speed and memory of choosing from up to 10 million; needs 6 GB of disk, half an hour
+	$(BIN)/python tests/benchmarks/select_speed.py
+
+preprint: .venv/dev.stamp         ## drops of bias and error, true and estimated, on three types of noise; 75 minutes on one core
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/preprint_experiment.py
+
+deimos: .venv/dev.stamp           ## expected improvement in one dimension and on MNIST; 50 minutes on one core, needs HYBRIDSCREEN_DATA
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/deimos_experiment.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

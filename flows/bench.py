@@ -72,10 +72,15 @@ class Measured:
 
 
 #: A benchmark is a module with DEFAULTS (sizes by name) and `run(folder, sizes)`, which gives a `Measured`.
-BENCHES = {"fit": "flows.bench_fit", "ingest": "flows.bench_ingest", "predict": "flows.bench_predict"}
+BENCHES = {
+    "fit": "flows.bench_fit",
+    "ingest": "flows.bench_ingest",
+    "predict": "flows.bench_predict",
+    "select": "flows.bench_select",
+}
 
 
-def run_bench(name: str, sizes: dict[str, int]) -> BenchResult:
+def run_bench(name: str, sizes: dict[str, Any]) -> BenchResult:
     """Run one benchmark in a temporary folder.
 
     Args:
@@ -90,18 +95,18 @@ def run_bench(name: str, sizes: dict[str, int]) -> BenchResult:
     bench = import_module(BENCHES[name])
     strange = sorted(set(sizes) - set(bench.DEFAULTS))
     if strange:
-        options = ", ".join(f"--{size}" for size in bench.DEFAULTS)
-        raise UserError(f"bench {name} has no size --{strange[0]}", expected=options)
+        option, *options = (f"--{size.replace('_', '-')}" for size in (strange[0], *bench.DEFAULTS))
+        raise UserError(f"bench {name} has no size {option}", expected=", ".join(options))
     parameters = {**bench.DEFAULTS, **sizes}
     with _termination_as_exit(), tempfile.TemporaryDirectory(prefix="hybridscreen-bench-") as folder:
         measured: Measured = bench.run(Path(folder), parameters)
     return BenchResult(
         name=name,
         parameters={**parameters, **measured.facts},
-        seconds=round(measured.seconds, 4),
-        cpu_seconds=round(measured.cpu_seconds, 4),
+        seconds=round(measured.seconds, 6),
+        cpu_seconds=round(measured.cpu_seconds, 6),
         peak_rss_gib=round(measured.peak_rss_gib, 4),
-        floor_seconds=round(measured.floor_seconds, 4),
+        floor_seconds=round(measured.floor_seconds, 6),
         ratio_to_floor=round(measured.seconds / measured.floor_seconds, 2),
         peers=measured.peers,
         versions=package_versions(),
@@ -128,7 +133,11 @@ def bench_lines(found: BenchResult) -> list[str]:
     plain = {name: value for name, value in found.parameters.items() if not isinstance(value, dict)}
     return [
         f"{found.name}: " + ", ".join(f"{name} {value}" for name, value in plain.items()),
-        f"  {found.seconds:.1f} s ({found.cpu_seconds:.1f} s of processors), at most {found.peak_rss_gib:.2f} GiB",
-        f"  floor {found.floor_seconds:.3f} s; {beyond:.1%} of the time is beyond it",
-        *(f"  {peer}: {s:.1f} s, {s / found.seconds:.2f} times as long" for peer, s in found.peers.items()),
+        f"  {_s(found.seconds)} ({_s(found.cpu_seconds)} of processors), at most {found.peak_rss_gib:.2f} GiB",
+        f"  floor {_s(found.floor_seconds)}; {beyond:.1%} of the time is beyond it",
+        *(f"  {peer}: {_s(s)}, {s / found.seconds:.2f} times as long" for peer, s in found.peers.items()),
     ]
+
+
+def _s(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.3g} s"

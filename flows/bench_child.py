@@ -15,14 +15,20 @@ from tasks.errors import HybridScreenError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_PATIENCE = 10.0  # seconds that a process may take to tidy up when all is done
+
 
 class Child:
-    """A fresh process that does one call after another, and ends with the context, whatever it is at."""
+    """A fresh process that does one call after another, and ends with the context, whatever it is at.
 
-    def __init__(self) -> None:
+    Args:
+        has_workers: Whether it may start processes itself, which must look after themselves when it ends.
+    """
+
+    def __init__(self, has_workers: bool = False) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=not has_workers)
         self._process.start()
         theirs.close()
 
@@ -32,9 +38,11 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._pipe.close()
+        if kind is None:  # it is at nothing, and sees that nobody will call again
+            self._process.join(_PATIENCE)
         self._process.kill()
         self._process.join()
-        self._pipe.close()
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """What a function of a module gives there. Whoever listens here hears how far it is.

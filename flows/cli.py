@@ -241,7 +241,7 @@ def score(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="fit, ingest or predict.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="fit, ingest, predict or select.")],
     plates_: Annotated[int | None, typer.Option("--plates", min=1, help="Plates.")] = None,
     wells: Annotated[int | None, typer.Option(min=96, help="Wells of a plate: 96, 384 or 1536.")] = None,
     features: Annotated[int | None, typer.Option(min=1, help="Features of a well, or of a perturbation.")] = None,
@@ -250,6 +250,13 @@ def bench(
     hidden: Annotated[int | None, typer.Option(min=1, help="Width of each of two hidden layers.")] = None,
     labels: Annotated[int | None, typer.Option(min=20, help="Labels to learn from.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the labels.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Way of choosing a batch; or an operator, eigenmodes-alone or cobias.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Perturbations to choose.")] = None,
+    observed: Annotated[int | None, typer.Option(min=0, help="Perturbations measured before.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Workers of a Dask cluster; 0: threads.")] = None,
+    from_disk: Annotated[bool | None, typer.Option("--from-disk", help="Read zarr chunks instead of memory.")] = None,
     peers: Annotated[bool | None, typer.Option("--peers/--no-peers", help="Time the named peers beside it.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -259,7 +266,8 @@ def bench(
 
     given = {
         "plates": plates_, "wells": wells, "features": features, "pool": pool, "members": members, "hidden": hidden,
-        "labels": labels, "epochs": epochs, "peers": peers,
+        "labels": labels, "epochs": epochs, "strategy": strategy, "batch": batch, "observed": observed,
+        "workers": workers, "from_disk": from_disk, "peers": peers,
     }  # fmt: skip
     sizes = {size: value for size, value in given.items() if value is not None}
     found = _with_bar(f"bench {name}", lambda: run_bench(name, sizes))
