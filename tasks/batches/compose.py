@@ -98,7 +98,8 @@ def compose(
         vetoed: (N,) who may not be measured: neither picked nor drawn. It must not depend on the audit.
         repeats: (N,) what quality control wants measured again: first, in the order of the library, on strategic
             wells; what finds no room waits. They keep their place: chosen stays chosen and hidden stays hidden, because
-            nobody chose them anew. It must not depend on what the audit says.
+            nobody chose them anew. Hidden ones stay open to strategies like all that nobody chose; one that is picked
+            stands on the repeat's well. It must not depend on what the audit says.
 
     Returns:
         Batch table (columns BATCH_COLUMNS): repeats, slots in their order, hits, then the random arm. `rank` counts the
@@ -118,14 +119,19 @@ def compose(
     arm_seed, *slot_seeds = np.random.SeedSequence(seed).spawn(len(orders) + 1)
     rng = np.random.default_rng(arm_seed)
     again = np.flatnonzero(repeats & ~vetoed)[: wells - arm_wells]
-    # What is to be repeated is as good as known: no strategy should choose it, or what lies next to it.
-    pool = pool.without(repeats).forbidding(vetoed)
-    records = [_record(ids[row], "measure", "repeat", "repeat", k, 0.0, -1, AGAIN) for k, row in enumerate(again)]
+    placed = np.isin(np.arange(len(pool)), again)
+    # What was chosen and is to be repeated is as good as known: no strategy should choose it, or what lies next to it.
+    # Of hidden members no strategy may know, whatever became of their plates: keeping one from it spoils the sample.
+    pool = pool.without(repeats & ~hidden_audit).forbidding(vetoed)
+    records: list[dict[str, Any]] = []
     places = largest_remainder([order.share for order in orders], wells - arm_wells - len(again), rng)
     taken = nobody.copy()
     for order, count, slot_seed in zip(orders, places.tolist(), slot_seeds, strict=True):
         stream = np.random.default_rng(slot_seed)
-        records += _fill_slot(pool, hidden_audit & ~returned, taken, order, count, stream, ids)
+        records += _fill_slot(pool, hidden_audit & (~returned | placed), placed, taken, order, count, stream, ids)
+    left = again[~taken[again]]
+    again_records = [_record(ids[row], "measure", "repeat", "repeat", k, 0.0, -1, AGAIN) for k, row in enumerate(left)]
+    records = again_records + records
     records += _random_arm(pool.open & ~(taken | hidden_audit | returned), taken, arm_wells, rng, ids)
     if not (pool.open & ~taken & ~hidden_audit).any():
         for record in records:
@@ -135,31 +141,46 @@ def compose(
 
 def _fill_slot(
     pool: PoolView,
-    measured: BoolArray,
+    settled: BoolArray,
+    placed: BoolArray,
     taken: BoolArray,
     order: Order,
     wells: int,
     rng: np.random.Generator,
     ids: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Records of one slot; marks its picks in `taken`. A hidden member that was measured is released, at no well."""
+    """Records of one slot; marks its picks in `taken`.
+
+    A hidden member that is `settled` costs no further well: it was measured and is released, or it is `placed` on the
+    well of its repeat.
+    """
     records: list[dict[str, Any]] = []
     while wells > 0 and not taken[pool.open].all():
         left = pool.without(taken)
         # How much is asked for depends on what was revealed so far, never on who else is hidden.
-        picks = _ask(order, left, min(wells, left.available), rng)
+        picks = _ask(order, left, min(wells, left.available), rng, len(records))
         for row, score, mode, reason in zip(picks.rows, picks.score, picks.mode, picks.reason, strict=True):
-            action = "release" if measured[row] else "measure"
-            said = f"{reason}; already measured for the audit" if measured[row] else reason
+            action = "release" if settled[row] and not placed[row] else "measure"
+            said = f"{reason}; already measured for the audit" if action == "release" else reason
+            said = f"{said}; {AGAIN}" if placed[row] else said
             rank = len(records)
             records.append(_record(ids[row], action, "strategy", order.name, rank, float(score), int(mode), said))
         taken[picks.rows] = True
-        wells -= int((~measured[picks.rows]).sum())
+        wells -= int((~settled[picks.rows]).sum())
     return records
 
 
-def _ask(order: Order, pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
-    picks = order.pick(pool, n, rng)
+def _ask(order: Order, pool: PoolView, n: int, rng: np.random.Generator, before: int) -> Picks:
+    """Picks of a strategy that has made so many for this slot before."""
+    try:
+        picks = order.pick(pool, n, rng)
+    except ExhaustedStrategy as error:
+        if not before:
+            raise
+        where = f"{error.where} after {before} others of this slot"
+        raise ExhaustedStrategy(
+            error.what, where=where, got=error.got, expected=error.expected, todo=error.todo
+        ) from error
     if len(picks.rows) != n:
         raise ExhaustedStrategy(
             "the strategy did not supply what its slot asks for",

@@ -24,14 +24,17 @@ from tasks.errors import UserError
 _LIBRARY_MANIFEST = "library/manifest.json"
 _AT_A_TIME = 16
 # Tolerance, threshold, rule and risk too: a second yardstick for the same audit would be a look that spends nothing.
+# And a veto that was lifted would bring back perturbations that no audit member was ever drawn from.
 _FIXED = {
     "campaign": ("name", "seed"),
     "library": ("id", "features", "reagents"),
     "readout": ("kind", "tolerance", "threshold", "transform", "output"),
     "plates": ("format",),
-    "batch": ("audit",),
+    "batch": ("audit", "veto"),
     "stopping": ("rule", "risk"),
 }
+
+_MAY_COME_LATER = ("batch", "veto", None)
 
 
 def _without_places(config: CampaignConfig) -> dict[str, Any]:
@@ -117,7 +120,7 @@ class Ledger:
         for section, names in _FIXED.items():
             for name in names:
                 before, now = getattr(getattr(last, section), name), getattr(getattr(config, section), name)
-                if before != now:
+                if before != now and (section, name, before) != _MAY_COME_LATER:
                     raise UserError(
                         f"{section}.{name} cannot change once a campaign is open",
                         where=self.storage.url,

@@ -1,5 +1,7 @@
 """Composition of a batch: shares, releases, random arm, blindness to the audit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -251,6 +253,22 @@ class TestRepeats:
         batch = compose(make_pool(100, 4), hidden, TOP, 20, 0.0, 0, IDS, repeats=where([row]))
         assert batch.iloc[0][["perturbation", "action", "arm"]].tolist() == [IDS[row], "measure", "repeat"]
 
+    def test_strategies_do_not_know_which_repeats_are_hidden(self, make_pool):
+        """A hidden member that waits for its repeat is picked like anybody else, and then stands on that well."""
+        pool, hidden = make_pool(100, 4), hide(100, 30)
+        back = hidden & (np.arange(100) % 2 == 0)
+        alone = compose(pool, where([]), TOP, 100, 0.0, 0, IDS)["perturbation"].tolist()
+        batch = compose(pool, hidden, TOP, 40, 0.0, 0, IDS, returned=back, repeats=back)
+        picked = batch[batch["arm"] == "strategy"]
+        assert picked["perturbation"].tolist() == alone[: len(picked)]
+        rows = [IDS.index(name) for name in picked["perturbation"]]
+        assert back[rows].any()
+        assert (picked["action"] == "release").tolist() == (hidden & ~back)[rows].tolist()
+        assert set(batch.loc[batch["arm"] == "repeat", "perturbation"]) == {
+            IDS[row] for row in np.flatnonzero(back) if row not in rows
+        }
+        assert (batch["action"] == "measure").sum() == 40
+
     def test_a_veto_is_stronger(self, make_pool):
         batch = compose(make_pool(100, 4), where([]), TOP, 5, 0.0, 0, IDS, repeats=where([7]), vetoed=where([7]))
         assert IDS[7] not in set(batch["perturbation"])
@@ -260,6 +278,12 @@ def test_what_waits_for_its_plate_is_not_chosen_again(make_pool):
     waiting = where(range(0, 40, 3), 40)
     batch = compose(make_pool(40, 3).without(waiting), where([], 40), MIXED, 40, 0.5, 1, IDS)
     assert set(batch["perturbation"]) == {IDS[row] for row in np.flatnonzero(~waiting)}
+
+
+def test_a_strategy_that_runs_out_after_releases_says_after_how_many(make_pool):
+    pool = replace(make_pool(40, 4), variance=np.where(np.arange(40) < 8, 1.0, 0.0))
+    with pytest.raises(ExhaustedStrategy, match="top-variance, pick 1 after 8 others of this slot"):
+        compose(pool, where(range(4), 40), TOP, 8, 0.0, 0, IDS)
 
 
 class TestSlots:
@@ -337,7 +361,8 @@ class TestMistakes:
             compose(make_pool(10, 2), np.zeros(9, dtype=bool), CLUSTERS, 5, 0.0, 0, IDS)
 
 
-def test_hidden_members_stay_a_random_sample_of_what_is_left(make_pool):
+@pytest.mark.parametrize("lost", [False, True], ids=["all measured", "half to be repeated"])
+def test_hidden_members_stay_a_random_sample_of_what_is_left(make_pool, lost):
     """The heart of the certificate: after adaptive picks, releases and a top-up, all left are as likely to be hidden.
 
     The trait that the strategy follows (variance) must not differ between hidden members and the rest.
@@ -346,7 +371,8 @@ def test_hidden_members_stay_a_random_sample_of_what_is_left(make_pool):
     hidden_high, chosen_high = [], []
     for seed in range(600):
         hidden = hide(60, 12, seed)
-        batch = compose(pool, hidden, (Slot(strategy="top-variance", share=1.0),), 20, 0.3, 10_000 + seed, IDS)
+        back = hidden & (np.random.default_rng(seed).random(60) < 0.5 * lost)
+        batch = compose(pool, hidden, TOP, 20, 0.3, 10_000 + seed, IDS, returned=back, repeats=back)
         rows = np.array([IDS.index(name) for name in batch["perturbation"]])
         strategic = (batch["arm"] == "strategy").to_numpy()
         chosen = np.zeros(60, dtype=bool)

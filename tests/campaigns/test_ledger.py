@@ -89,6 +89,16 @@ def test_what_is_fixed_for_a_campaign_cannot_be_revised(ledger, change):
     assert ledger.revisions() == [1]
 
 
+def test_a_veto_may_come_later_and_then_stays(ledger):
+    """Lifted, it would bring back perturbations that no audit member was ever drawn from."""
+    ledger.revise(config())
+    release(ledger.storage, 0, TEXTS, "open")
+    assert ledger.revise(config(batch={"veto": "toxic"})) == 2
+    for change in ({}, {"batch": {"veto": "scarce"}}):
+        with pytest.raises(UserError, match=r"batch\.veto cannot change once a campaign is open"):
+            ledger.revise(config(**change))
+
+
 def test_before_the_first_design_everything_may_be_revised(ledger):
     ledger.revise(config())
     assert ledger.revise(config(campaign={"seed": 1})) == 2
