@@ -131,17 +131,17 @@ def estimate_change(
 
     Returns:
         `difference`: tensors `root` (p, k), `signs` (k,), `remaining` (1,), the mean squared error that the newer
-        ensemble shows there; `facts`: what it rests on.
+        ensemble shows there, which is missing where labels are too few; `facts`: what it rests on.
     """
     table, kept = _still_labelled(store, measured, forward)
     kept = kept & ~table["perturbation"].isin(store.load(seen)["perturbation"]).to_numpy(bool)
     features = store.load(forward["features"]).astype(np.float64)
     if kept.sum() < _FEWEST:
-        empty = {"root": np.zeros((features.shape[1], 0)), "signs": np.zeros(0), "remaining": np.ones(1)}
+        empty = {"root": np.zeros((features.shape[1], 0)), "signs": np.zeros(0)}
         facts: dict[str, Any] = _left_out("labels that neither of the last two ensembles had seen")
         return {"difference": Payload("tensors", empty), "facts": Payload("json", facts)}
     table, rows = table[kept], table["row"].to_numpy(np.int64)[kept]
-    members, within = (StoredRows.of_refs(store, [said[name] for said in older]).take(rows) for name in _SPREAD)
+    members, within = (StoredRows.of_refs(store, [said[name] for said in older], keep=0).take(rows) for name in _SPREAD)
     noise = measured.covariance(store, table["perturbation"].tolist())
     value = table["measured"].to_numpy(np.float64)
     newer = value - table["predicted"].to_numpy(np.float64)
@@ -199,7 +199,8 @@ def calibrate(
         facts: dict[str, Any] = {"left out": f"{known.sum()} out-of-fold residuals, {FEWEST} are needed"}
         return {"calibration": Payload("tensors", kept), "facts": Payload("json", facts)}
     features, members = (
-        StoredRows.of_refs(store, [said[name] for said in chunks]).take(rows[known]) for name in ("features", "members")
+        StoredRows.of_refs(store, [said[name] for said in chunks], keep=0).take(rows[known])
+        for name in ("features", "members")
     )
     made = calibrate_error(
         features,

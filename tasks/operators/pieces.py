@@ -82,7 +82,7 @@ def measure_chunk(store: CheckpointStore, chunk: Chunk, terms: Terms, plan: Plan
         chunk: Predictions.
         terms: Estimates.
         plan: Settings.
-        pool: (n,) who may be chosen: Gram matrices are over them.
+        pool: (n,) who was never chosen: Gram matrices are over them.
 
     Returns:
         `grams`: of each operator `<name>` (r, r) and `<name> signs` (r,), and `layout`: members M, their columns, and
@@ -108,7 +108,7 @@ def measure_chunk(store: CheckpointStore, chunk: Chunk, terms: Terms, plan: Plan
     layout = [members.shape[1], int(np.prod(members.shape[1:])), sigma_f.rank]
     grams: dict[str, npt.NDArray[Any]] = {"layout": np.array(layout)}
     reducible = hstack([sigma_f, delta])
-    for name in _named(error is not None, terms):
+    for name in _named(error is not None, _has_difference(store, terms)):
         factor = _seen(store, name, reducible, chunk, terms, plan, variance)
         grams |= {name: gram_matrix(factor, pool), f"{name} signs": factor.signs}
     return {
@@ -212,15 +212,20 @@ def _cobias(store: CheckpointStore, chunk: Chunk, terms: Terms, n: int) -> Facto
 
 @lru_cache(maxsize=2)
 def _grown(store: CheckpointStore, calibration: Ref) -> tuple[Error | None, float]:
-    """What evaluates ê, and the mean noise of the labels that it was learnt from. Chunks of one process share it."""
+    """What evaluates ê, and the mean noise of the labels it was learnt from. Chunks in one process share it."""
     tensors = store.load(calibration)
     noise = float(tensors["noise"][0])
     return (ErrorModel.from_tensors(tensors).grow() if "numbers" in tensors else None), noise
 
 
-def _named(calibrated: bool, terms: Terms) -> list[str]:
+def _has_difference(store: CheckpointStore, terms: Terms) -> bool:
+    """Whether there were labels to estimate one from."""
+    return terms.difference is not None and "remaining" in store.load(terms.difference)
+
+
+def _named(calibrated: bool, difference: bool) -> list[str]:
     """Operators that there are, but for the blocks of the reducible one."""
-    there = {"reducible": True, "calibrated": calibrated, "difference": terms.difference is not None}
+    there = {"reducible": True, "calibrated": calibrated, "difference": difference}
     return [name for name, is_there in there.items() if is_there]
 
 

@@ -93,7 +93,11 @@ class StoredRows:
             raise UserError("no piece to read rows from")
         pieces = [StoredPiece((ref.shape or (0,))[0], partial(store.load, ref)) for ref in refs]
         first = pieces[0].read()
-        return cls(pieces, first.shape[1], first.dtype, keep)
+        rows = cls(pieces, first.shape[1], first.dtype, keep)
+        if first.nbytes <= keep:
+            rows._kept[0] = first
+            rows._check(0, first)
+        return rows
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is in memory: it is read again where it is wanted."""

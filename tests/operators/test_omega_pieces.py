@@ -210,6 +210,17 @@ def test_without_estimates_the_members_are_all_there_is_and_it_is_said(world, te
     assert facts == {"left out": "19 out-of-fold residuals, 20 are needed"}
 
 
+def test_a_difference_that_was_left_out_is_no_operator(world, terms):
+    seen = world.store(everybody=world.labels)["everybody"]
+    change = estimate_change(world.cp.store, world.measured, world.forward, world.refs[2], seen, OperatorsSection(), 1)
+    assert "left out" in change["facts"].value
+    empty = world.keep({"difference": change["difference"]})["difference"]
+    found = chunked(world, Terms(terms.noise, terms.calibration, terms.cobias, empty), "difference")
+    assert found["chosen"]["operator"] == "reducible"
+    assert "labels that neither has seen" in found["chosen"]["why"]
+    assert "difference" not in found["spectra"]
+
+
 def test_cobias_is_that_of_the_residual_sets_in_the_reference_features(world):
     settings = OperatorsSection(ridge=0.1, decay=0.5)
     reference = world.ensembles[1]
