@@ -129,14 +129,20 @@ def _termination_as_exit() -> Iterator[None]:
 
 def bench_lines(found: BenchResult) -> list[str]:
     """A result in words."""
-    beyond = 1.0 - found.floor_seconds / found.seconds
     plain = {name: value for name, value in found.parameters.items() if not isinstance(value, dict)}
     return [
         f"{found.name}: " + ", ".join(f"{name} {value}" for name, value in plain.items()),
         f"  {_s(found.seconds)} ({_s(found.cpu_seconds)} of processors), at most {found.peak_rss_gib:.2f} GiB",
-        f"  floor {_s(found.floor_seconds)}; {beyond:.1%} of the time is beyond it",
+        f"  floor {_s(found.floor_seconds)}{_beyond(found)}",
         *(f"  {peer}: {_s(s)}, {s / found.seconds:.2f} times as long" for peer, s in found.peers.items()),
     ]
+
+
+def _beyond(found: BenchResult) -> str:
+    """What the floor says of the time; a floor above it was measured while something else ran."""
+    if found.floor_seconds > found.seconds:
+        return ": above the time measured; the machine was busy"
+    return f"; {1.0 - found.floor_seconds / found.seconds:.1%} of the time is beyond it"
 
 
 def _s(seconds: float) -> str:

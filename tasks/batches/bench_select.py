@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import zarr
 
 from tasks.batches.bench_pool import Sizes, open_pool, open_rows
 from tasks.batches.pool import FloatArray, IntArray
@@ -23,7 +24,7 @@ from tasks.operators.factors import Factor
 from tasks.operators.floor import floor_seconds
 from tasks.operators.history import ResidualSet
 from tasks.operators.peaks import largest_loadings
-from tasks.operators.rows import Rows
+from tasks.operators.rows import CHUNK, Rows, in_order
 
 Move = Callable[[Rows], Rows]
 
@@ -31,12 +32,45 @@ Move = Callable[[Rows], Rows]
 OPERATORS = ("eigenmodes-alone", "cobias")
 _SEED = 0
 
-# What strategies look at, for the least that could do them.
-_BY_COLUMN = ("random", "in-order", "top-variance", "soft-bald", "error-sampling", "greedy-hits", "ucb")
-_BY_MEMBERS = ("least-confidence", "margin", "maximum-entropy", "query-by-committee", "batch-bald")
-_BY_FEATURES = ("k-means-features", "k-means-embedding")
+# The arrays without which a strategy cannot choose, besides who is open: for numbers, and where it differs for classes.
+# The embedding of a made-up pool is its features.
+_READS: dict[str, tuple[str, ...]] = {
+    "random": (),
+    "in-order": (),
+    "top-variance": ("variance",),
+    "soft-bald": ("variance",),
+    "error-sampling": ("variance",),
+    "margin": ("members",),
+    "maximum-entropy": ("variance", "noise"),
+    "query-by-committee": ("members",),
+    "adversarial-bim": ("features",),
+    "greedy-hits": ("predictions",),
+    "ucb": ("predictions", "variance"),
+    "eigenmodes": ("coordinates",),
+    "expected-improvement": ("coordinates", "noise"),
+    "expected-improvement-backward": ("coordinates", "noise"),
+    "max-determinant": ("coordinates", "noise"),
+    "eigenspace-clusters": ("coordinates",),
+    "k-centre": ("coordinates",),
+    "d2-sampling": ("coordinates",),
+    "badge": ("features",),
+    "k-means-features": ("features",),
+    "k-means-embedding": ("features",),
+}
+_READS_OF_CLASSES: dict[str, tuple[str, ...]] = {
+    "soft-bald": ("members",),
+    "least-confidence": ("predictions",),
+    "margin": ("predictions",),
+    "maximum-entropy": ("predictions",),
+    "batch-bald": ("members",),
+    "badge": ("features", "predictions"),
+}
+_TALL = ("coordinates", "features")
+
+# Strategies that need more of the tall matrix than a multiply-add for each number.
 _BY_GRAM = ("expected-improvement", "expected-improvement-backward")
 _BY_DISTANCE = ("eigenspace-clusters", "k-centre", "d2-sampling")
+_BY_CLAIMS = ("adversarial-bim", "k-means-features", "k-means-embedding")
 
 
 @dataclass(frozen=True)
@@ -44,9 +78,9 @@ class Work:
     """The least that could do a job.
 
     Attributes:
-        passes: Times that the tall matrix is read.
+        passes: Times that the tall matrix is read, those of its rows that may be picked.
         products: Multiply-adds.
-        columns: Width of the tall matrix; None when products are not those of tall blocks.
+        columns: Width of the tall matrix; None when there are no products of tall blocks.
         values: Bytes read besides.
     """
 
@@ -66,7 +100,7 @@ class Job:
         prepare: Opens what was written, and lets the tall matrix be moved to where it is worked on; what it gives is
             timed, and answers with rows that were picked.
         work: The least that could do it.
-        tall: The tall matrix.
+        tall: The tall matrix; coordinates, which every pool has, where none is read.
     """
 
     sizes: Sizes
@@ -101,19 +135,21 @@ def floor(folder: Path, job: Job) -> float:
         folder: Where the pool was written.
         job: The job.
     """
-    work, shape = job.work, job.sizes.shapes()[job.tall]
-    tall = 4.0 * shape[0] * shape[1] * work.passes
-    if not job.sizes.from_disk:
-        return floor_seconds(work.values + tall, work.products, work.columns)
-    rows = open_rows(folder, job.tall, job.sizes)
+    work, pool = job.work, job.sizes.pool
+    bytes_of_row = 4.0 * job.sizes.shapes()[job.tall][1]
+    if not work.passes or not job.sizes.from_disk:
+        return floor_seconds(work.values + work.passes * pool * bytes_of_row, work.products, work.columns)
+    chunks = zarr.open_array(folder / job.tall, mode="r")
     started = time.perf_counter()
-    for _ in rows.map(_touch):
+    # Once: who passes over them again may find them in memory.
+    for _ in in_order(partial(_read, chunks, pool), range(0, pool, CHUNK)):
         pass
     return time.perf_counter() - started + floor_seconds(work.values, work.products, work.columns)
 
 
-def _touch(chunk: npt.NDArray[np.floating], start: int) -> int:
-    return len(chunk)
+def _read(chunks: zarr.Array[Any], stop: int, start: int) -> int:
+    """Read a chunk as it lies there, and nothing else."""
+    return len(np.asarray(chunks[start : min(start + CHUNK, stop)]))
 
 
 def _strategy(name: str, asked: Mapping[str, Any]) -> Job:
@@ -140,21 +176,38 @@ def _strategy(name: str, asked: Mapping[str, Any]) -> Job:
 def _least(name: str, sizes: Sizes, batch: int) -> tuple[str, Work]:
     """The tall matrix that a strategy looks at, and the least work on it.
 
-    One look at every row, with a multiply-add for each number, unless the strategy asks for more: expected improvement
-    for the Gram matrix, those that go by distance for the distances to what was observed, k-means for those to its
-    centres once; or for less: a column or the members' predictions instead of coordinates.
+    One look at who is open, and at those numbers of the open rows without which it cannot choose.
     """
-    rows, modes = float(sizes.library), sizes.members - 1
-    if name in _BY_COLUMN:
-        return "coordinates", Work(0, 0.0, None, 8 * rows)
-    if name in _BY_MEMBERS:
-        return "coordinates", Work(0, 0.0, None, 4.0 * np.prod(sizes.shapes()["members"]))
-    if name in _BY_FEATURES:
-        return "features", Work(1, rows * sizes.features * batch, sizes.features)
+    numbers = _READS.get(name, ())
+    reads = numbers if sizes.kind == "continuous" else _READS_OF_CLASSES.get(name, numbers)
+    tall = next((part for part in reads if part in _TALL), None)
+    values = sizes.library + float(sum(_bytes(part, sizes) for part in reads if part != tall))
+    if tall is None:
+        return "coordinates", Work(0, 0.0, None, values)
+    columns = sizes.shapes()[tall][1]
+    products = _products(name, sizes, batch, columns)
+    return tall, Work(1, products, columns if products else None, values)
+
+
+def _bytes(part: str, sizes: Sizes) -> int:
+    """Bytes of an array's open rows."""
+    width = int(np.prod(sizes.shapes()[part][1:])) if part != "noise" else 1
+    return sizes.pool * width * (4 if part == "members" else 8)
+
+
+def _products(name: str, sizes: Sizes, batch: int, columns: int) -> float:
+    """Multiply-adds of open rows: one for each number, unless the strategy asks for more, or only compares.
+
+    More: the Gram matrix, distances to what was observed, or those to as many points as picks, each row's once.
+    """
+    numbers = float(sizes.pool) * columns
+    if name == "eigenmodes":
+        return 0.0
     if name in _BY_GRAM:
-        return "coordinates", Work(1, rows * modes**2, modes)
-    centres = max(sizes.observed, 1) if name in _BY_DISTANCE else 1
-    return "coordinates", Work(1, rows * modes * centres, modes)
+        return numbers * columns
+    if name in _BY_CLAIMS:
+        return numbers * batch
+    return numbers * max(sizes.observed, 1) if name in _BY_DISTANCE else numbers
 
 
 def _eigenmodes_alone(asked: Mapping[str, Any]) -> Job:

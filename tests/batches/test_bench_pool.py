@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 
 from tasks.batches import bench_select
 from tasks.batches.bench_peers import PARTS, PEERS, Given, installed, open_given
@@ -104,24 +105,81 @@ def test_chunks_on_disk_hold_the_same_numbers(tmp_path):
 def test_the_floor_grows_with_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_select, "floor_seconds", lambda read, products, columns: read + products)
     asked = {**ASKED, "strategy": "eigenspace-clusters"}
-    one_look = 430 * 8 * 4
-    assert floor(tmp_path, job_of(asked)) == one_look + 430 * 8 * 30
-    assert floor(tmp_path, job_of({**asked, "observed": 0})) == (one_look + 430 * 8) * 400 / 430
-    assert floor(tmp_path, job_of({**asked, "strategy": "top-variance"})) == 8 * 430
-    assert floor(tmp_path, job_of({**asked, "strategy": "batch-bald"})) == 4 * 430 * 9
+    one_look = 430 + 400 * 8 * 4
+    assert floor(tmp_path, job_of(asked)) == one_look + 400 * 8 * 30
+    assert floor(tmp_path, job_of({**asked, "observed": 0})) == one_look - 30 + 400 * 8
+    assert floor(tmp_path, job_of({**asked, "strategy": "eigenmodes"})) == one_look
+    assert floor(tmp_path, job_of({**asked, "strategy": "max-determinant"})) == one_look + 400 * 8 + 400 * 8
+    assert floor(tmp_path, job_of({**asked, "strategy": "expected-improvement"})) == one_look + 400 * 8 + 400 * 64
+    assert floor(tmp_path, job_of({**asked, "strategy": "badge"})) == 430 + 400 * 5 * 4 + 400 * 5
+    assert floor(tmp_path, job_of({**asked, "strategy": "adversarial-bim"})) == 430 + 400 * 5 * 4 + 400 * 5 * 7
     assert floor(tmp_path, job_of({**asked, "strategy": "eigenmodes-alone"})) == 2 * 400 * 9 * (4 + 9)
     assert floor(tmp_path, job_of({**asked, "strategy": "cobias"})) == 480 * 5 * 4 + 80 * 25 + 400 * 5
 
 
-def test_the_floor_of_chunks_on_disk_reads_them(tmp_path, monkeypatch):
+def replaced(pool, part):
+    """The pool with other numbers of the open rows in one array: the same rows, or the same noise, put elsewhere."""
+    rng = np.random.default_rng(5)
+    given = getattr(pool, part)
+    if part == "noise":
+        return replace(pool, noise=given * np.exp(2.0 * rng.standard_normal(len(given))))
+    order = np.arange(len(pool))
+    order[pool.open] = rng.permutation(order[pool.open])
+    return replace(pool, **{part: np.asarray(given)[order]})
+
+
+BESIDE = ("variance", "predictions", "members", "noise")
+
+
+@pytest.mark.parametrize("kind", ["continuous", "binary"])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_floor_looks_at_what_decides_the_picks(name, kind, tmp_path, monkeypatch):
+    """Oracle: an array is read if other numbers in it give other picks. Of these one look at the open rows."""
+    strategy = STRATEGIES[name]
+    if kind not in strategy.kinds:
+        pytest.skip("not defined for it")
+    job = job_of({**ASKED, "strategy": name})
+    sizes = replace(job.sizes, kind=kind)
+    write_pool(tmp_path, sizes, job.parts)
+    pool = open_pool(tmp_path, sizes, strategy.needs)
+
+    def picks(of):
+        return strategy.pick(of, 7, np.random.default_rng(0)).rows.tolist()
+
+    ours = picks(pool)
+    given = ("coordinates", *(part for part in ("features", "embedding") if part in strategy.needs), *BESIDE)
+    deciding = [part for part in given if picks(replaced(pool, part)) != ours]
+    looks = pool.open.nbytes + sum(np.asarray(getattr(pool, part))[pool.open].nbytes for part in deciding)
+    monkeypatch.setattr(bench_select, "floor_seconds", lambda read, products, columns: read)
+    tall, work = bench_select._least(name, sizes, 7)
+    assert floor(tmp_path, replace(job, sizes=sizes, work=work, tall=tall)) == looks
+    assert work.passes == len({"coordinates", "features", "embedding"} & set(deciding))
+
+
+@pytest.mark.parametrize(("name", "tall"), [("eigenmodes-alone", "factor"), ("badge", "features")])
+def test_the_floor_of_chunks_on_disk_reads_them(name, tall, tmp_path, monkeypatch):
     monkeypatch.setattr(bench_select, "floor_seconds", lambda read, products, columns: read + products)
-    job = job_of({**ASKED, "strategy": "eigenmodes-alone", "from_disk": True})
+    job = job_of({**ASKED, "strategy": name, "from_disk": True})
     write_pool(tmp_path, job.sizes, job.parts)
-    products = 2 * 400 * 9 * 9
-    assert products < floor(tmp_path, job) < products + 60  # and the seconds of reading
-    (tmp_path / "factor" / "c" / "0" / "0").write_bytes(b"no chunk")
+    besides = job.work.values + job.work.products
+    assert besides < floor(tmp_path, job) < besides + 60  # and the seconds of reading
+    (tmp_path / tall / "c" / "0" / "0").write_bytes(b"no chunk")
     with pytest.raises(RuntimeError, match="Zstd"):
         floor(tmp_path, job)
+
+
+def test_the_floor_of_chunks_on_disk_does_not_judge_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_select, "floor_seconds", lambda read, products, columns: 0.0)
+    job = job_of({**ASKED, "strategy": "eigenmodes", "from_disk": True})
+    write_pool(tmp_path, job.sizes, job.parts)
+    zarr.open_array(tmp_path / "coordinates", mode="r+")[3, 0] = np.nan
+    assert floor(tmp_path, job) > 0
+
+
+def test_the_floor_of_a_vector_reads_no_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_select, "floor_seconds", lambda read, products, columns: read + products)
+    job = job_of({**ASKED, "strategy": "top-variance", "from_disk": True})
+    assert floor(tmp_path, job) == 430 + 8 * 400  # there are none: nothing was written
 
 
 def test_a_pool_tells_how_much_disk_it_takes(tmp_path):

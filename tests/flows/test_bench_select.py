@@ -3,7 +3,7 @@ import json
 import pytest
 
 from flows import bench_select, cli
-from flows.bench import run_bench
+from flows.bench import BenchResult, bench_lines, run_bench
 from flows.bench_child import Child
 from flows.bench_select import Turn
 from tasks.batches import bench_peers
@@ -126,6 +126,29 @@ def test_a_mistake_is_one_line(sizes, said, quick):
     with pytest.raises(UserError, match=said):
         run_bench("select", {**SIZES, **sizes})
     assert list(quick.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("floor", "said"),
+    [
+        (0.5, "floor 0.5 s; 75.0% of the time is beyond it"),
+        (2.0, "floor 2 s; 0.0% of the time is beyond it"),
+        (442.0, "floor 442.0 s: above the time measured; the machine was busy"),
+    ],
+)
+def test_a_floor_above_the_time_is_told_as_such(floor, said):
+    found = BenchResult(
+        name="select",
+        parameters={},
+        seconds=2.0,
+        cpu_seconds=1.0,
+        peak_rss_gib=0.1,
+        floor_seconds=floor,
+        ratio_to_floor=2.0 / floor,
+        peers={},
+        versions={},
+    )
+    assert bench_lines(found)[2].strip() == said
 
 
 @pytest.mark.slow
