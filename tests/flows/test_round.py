@@ -109,25 +109,30 @@ def test_forward_residuals_never_hold_a_label_the_model_saw(two):
 
 
 def test_hidden_audit_labels_change_nothing_upstream_of_stopping(make_pilot):
-    """Poison the readouts of the audit set: only stopping and publishing may notice."""
+    """Poison the readouts of all that are hidden after two batches: only stopping and publishing may notice."""
     clean, poisoned = make_pilot("clean"), make_pilot("poisoned")
-    clean.through(0)
+    clean.through(1)
+    designs = [pd.read_csv(clean.folder / f"campaigns/pilot/rounds/000{k}/design/batch.csv") for k in (0, 1)]
+    drawn = pd.concat([batch.loc[batch["arm"].isin(["audit", "random"]), "perturbation"] for batch in designs])
+    picked = pd.concat([batch.loc[batch["arm"].isin(["initial", "strategy"]), "perturbation"] for batch in designs])
     poisoned.open()
-    batch = pd.read_csv(clean.folder / "campaigns/pilot/rounds/0000/design/batch.csv")
-    hidden = batch.loc[batch["arm"] == "audit", "perturbation"]
-    poisoned.lab._truth.loc[hidden] = 1000.0
-    poisoned.answer(0)
-    poisoned.round()
-    before, after = clean.digests(0), poisoned.digests(0)
-    blind = [("labels", "training"), ("labels", "incidence"), ("labels", "noise"), ("align/R00", "fit")]
-    blind += [name for name in before if name[0] in ("ensemble", "propose")]
-    blind += [name for name in before if name[0].startswith(("fit/", "predict/", "omega"))]
-    assert len(blind) > 12
-    assert all(after[name] == before[name] for name in blind)
-    assert after["labels", "audit"] != before["labels", "audit"]
-    assert after["decide", "decision"] != before["decide", "decision"]
-    design = "rounds/0001/design/platemap.csv"
-    assert poisoned.files()[design] == clean.files()[design]
+    poisoned.lab._truth.loc[drawn[~drawn.isin(picked)]] = 1000.0
+    upstream = ("align", "labels", "fit/", "ensemble", "predict/", "omega", "propose")
+    for number, stages in enumerate((upstream, (*upstream, "forward"))):
+        poisoned.answer(number)
+        poisoned.round()
+        before, after = clean.digests(number), poisoned.digests(number)
+        blind = {name for name in before if name[0].startswith(stages)}
+        blind -= {name for name in blind if name[0].startswith("align") and name[1] != "fit"}
+        blind -= {name for name in blind if "audit" in name[0] or "audit" in name[1]}
+        assert {name[0].split("/")[0] for name in blind} == {stage.rstrip("/") for stage in stages}
+        assert [name for name in blind if after[name] != before[name]] == []
+        assert after["labels", "audit"] != before["labels", "audit"]
+        assert after["decide", "decision"] != before["decide", "decision"]
+    assert ("omega/cobias", "cobias") in blind
+    for number in (1, 2):
+        design = f"rounds/000{number}/design/platemap.csv"
+        assert poisoned.files()[design] == clean.files()[design]
 
 
 def test_too_few_plates_make_the_round_wait_and_list_repeats(make_pilot):
