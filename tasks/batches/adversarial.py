@@ -66,7 +66,9 @@ def pick_adversarial_bim(
         return picks(np.empty(0), np.empty(0), ())
     priority = rng.permutation(len(pool))
     moves = _Moves(pool.gradient, step, reach, steps, n)
-    points = _join(list(pool.features.map(_move, moves, along=(pool.open, priority))), n)
+    points = _Points(np.empty((0, pool.features.shape[1])), np.empty(0), np.empty(0, dtype=np.int64))
+    for part in pool.features.map(_move, moves, along=(pool.open, priority)):
+        points = points.beside(part).highest(n)
     if points.height[-1] <= 0:
         raise ExhaustedStrategy(
             "no variance found",
@@ -103,6 +105,13 @@ class _Points:
         order = np.lexsort((self.priority, -self.height))[:keep]
         return _Points(self.place[order], self.height[order], self.priority[order])
 
+    def beside(self, other: _Points) -> _Points:
+        return _Points(
+            np.concatenate([self.place, other.place]),
+            np.concatenate([self.height, other.height]),
+            np.concatenate([self.priority, other.priority]),
+        )
+
 
 def _move(chunk: npt.NDArray[Any], start: int, open_: BoolArray, priority: IntArray, moves: _Moves) -> _Points:
     """The highest points of a chunk of features, moved."""
@@ -120,12 +129,3 @@ def _move(chunk: npt.NDArray[Any], start: int, open_: BoolArray, priority: IntAr
     moved = place + shift
     height = moves.gradient(moved)[0] if len(moved) else np.zeros(0)
     return _Points(moved, height, priority[open_]).highest(moves.keep)
-
-
-def _join(parts: list[_Points], keep: int) -> _Points:
-    together = (
-        np.concatenate([part.place for part in parts]),
-        np.concatenate([part.height for part in parts]),
-        np.concatenate([part.priority for part in parts]),
-    )
-    return _Points(*together).highest(keep)

@@ -25,14 +25,15 @@ def pick_badge(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
 
     A gradient is long where the ensemble is unsure and points where the features do, so the draw follows uncertainty
     and keeps apart. A class is guessed as the likeliest one. A number is guessed as one draw from N(ŷ, 1), as no
-    residual is known: there the length is chance times the length of the features. Observed perturbations play no part.
+    residual is known: there the length is chance times the length of the features. Who is chosen already but not in the
+    model yet counts as picked; observed perturbations play no part.
 
     Formula:
         p(x) ∝ min over picks c of ‖g(x) − g(c)‖², the first uniform; g = a ⊗ h with h the ensemble features and a =
         p − e_argmax p (classes), p − 1[p ≥ ½] (binary), ε ~ N(0, 1) for each output (continuous)
     Cost:
-        O(n N C q) multiply-adds with C classes or outputs and q features, less where the triangle inequality spares
-        rows; memory some vectors of N and a chunk of gradients
+        O((n_pending + n) N C q) multiply-adds with C classes or outputs and q features, less where the triangle
+        inequality spares rows; memory some vectors of N and a chunk of gradients
     Fails:
         For numbers it knows nothing of the uncertainty. Says at which pick everything left has the gradient of
         something chosen, as where the ensemble is certain of all classes
@@ -50,7 +51,7 @@ def pick_badge(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
         raise UserError("the strategy needs embedding", where=f"strategy {NAME}", expected="a pool view with embedding")
     gradients = gradient_embedding(pool.embedding, hallucinated(pool, rng))
     with one_blas_thread():
-        near = Nearest(pool, gradients, np.empty(0, dtype=np.int64))
+        near = Nearest(pool, gradients, np.flatnonzero(pool.pending))
         rows, square = draw_by_square(near, n, rng, NAME, (near.square > 0).astype(np.float64))
     distance = np.sqrt(square)
     return picks(rows, distance, tuple(f"gradient {d:.3g} away from those chosen before" for d in distance.tolist()))

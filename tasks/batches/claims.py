@@ -86,19 +86,38 @@ def _near_in_chunk(
 ) -> _Near:
     """The nearest rows of a chunk for points (k, d); distances that decide are differences, not products."""
     inside = np.flatnonzero(open_)
-    rows = np.full((len(place), _NEAR), -1, dtype=np.int64)
-    square = np.full((len(place), _NEAR), np.inf)
-    order = np.zeros((len(place), _NEAR), dtype=np.int64)
+    found = _Near(
+        np.full((len(place), _NEAR), -1, dtype=np.int64),
+        np.full((len(place), _NEAR), np.inf),
+        np.zeros((len(place), _NEAR), dtype=np.int64),
+    )
     if not len(inside):
-        return _Near(rows, square, order)
-    points = to_numpy(chunk)[inside].astype(np.float64)
-    length = np.square(points).sum(axis=1)
-    count = min(_NEAR, len(inside))
+        return found
+    points = np.ascontiguousarray(to_numpy(chunk)[inside], dtype=np.float64)
+    middle = place.mean(axis=0)
+    inner = points - middle
     for begin in range(0, len(place), _POINTS):
-        some = slice(begin, begin + _POINTS)
-        rough = length - 2 * product(place[some], points.T)
-        close = np.argpartition(rough, count - 1, axis=1)[:, :count]
-        exact = np.square(points[close] - place[some, None, :]).sum(axis=2)
-        rows[some, :count], square[some, :count] = start + inside[close], exact
-        order[some, :count] = priority[inside][close]
-    return _Near(rows, square, order).nearest(_NEAR)
+        some = place[begin : begin + _POINTS]
+        for number, may_be_near in enumerate(_candidates(inner, some - middle), begin):
+            close = np.flatnonzero(may_be_near)
+            exact = np.square(points[close] - place[number]).sum(axis=1)
+            own = priority[inside[close]]
+            first = np.lexsort((own, exact))[:_NEAR]
+            found.rows[number, : len(first)] = start + inside[close[first]]
+            found.square[number, : len(first)] = exact[first]
+            found.priority[number, : len(first)] = own[first]
+    return found
+
+
+def _candidates(points: FloatArray, place: FloatArray) -> BoolArray:
+    """(k, n) which of n points may be among the _NEAR nearest to each of k places, all that are equally near included.
+
+    Both are differences from one middle, so that an offset that all share costs no digits.
+    """
+    length, own = np.square(points).sum(axis=1), np.square(place).sum(axis=1)
+    rough = length - 2 * product(place, points.T)
+    # Above the rounding of these products, of the differences from the middle and of the exact distances together.
+    slack = (4 * points.shape[1] + 64) * 2.0**-53 * (own[:, None] + length)
+    last = min(_NEAR, len(points)) - 1
+    most = np.partition(rough + slack, last, axis=1)[:, last]
+    return np.asarray(rough - slack <= most[:, None])

@@ -31,11 +31,17 @@ def pick_eigenmodes(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
     proportion to their eigenvalues (largest remainder) and take turns, leading mode first. Equal eigenvalues and equal
     loadings are ordered by `rng`: inside a degenerate eigenspace the basis means nothing.
 
+    Who is chosen already but not in the model yet goes along: where such a row is the largest unused one, it stands for
+    the mode, whose turn is over. So a slot that is asked in parts goes on where it stopped, up to the number of modes
+    with the picks it would have given at once; beyond it places are shared anew, and ties are drawn anew. Which slot or
+    round chose a row is not known and does not matter: its measurement will come all the same.
+
     Formula:
         argmax_i |U_ik| for mode k = 1, 2, …, i not picked before
 
     Cost:
-        O(N r) and a sort of n; one pass over the coordinates. Memory: one vector of N.
+        O(N r) and a sort of n + n_pending; one pass over the coordinates. The turns are gone through anew at most
+        n_pending / n + 1 times. Memory: one vector of N.
 
     Fails:
         It knows nothing of redundancy inside a mode, and picks beyond the number of modes repeat directions.
@@ -63,9 +69,7 @@ def pick_eigenmodes(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
             expected="at least 1",
             todo="Use the strategy random: the ensemble sees no reducible error in the pool.",
         )
-    turns = _turns(pool.eigenvalues, modes, n, rng)
-    heaviest = _Heaviest(pool, turns, rng.permutation(len(pool)))
-    rows = np.array([heaviest.take(mode, place) for place, mode in enumerate(turns.tolist())], dtype=np.int64)
+    rows, turns = _go_on(pool, modes, n, rng) if n else (modes[:0], modes[:0])
     share = pool.eigenvalues / pool.eigenvalues.clip(0.0).sum() if n else pool.eigenvalues
     score = np.abs(pool.coordinates.take(rows)[np.arange(n), turns]) / np.sqrt(pool.eigenvalues[turns])
     return Picks(
@@ -85,51 +89,76 @@ def _modes_in_order(eigenvalues: FloatArray, rng: np.random.Generator) -> IntArr
     return order[eigenvalues[order] > 0].astype(np.int64)
 
 
-def _turns(eigenvalues: FloatArray, modes: IntArray, n: int, rng: np.random.Generator) -> IntArray:
-    """(n,) the mode of each pick."""
+def _go_on(pool: PoolView, modes: IntArray, n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """(n,) rows and (n,) modes: the first turns among the open and the pending that give n open ones."""
+    priority, ties = rng.permutation(len(pool)), int(rng.integers(2**63))
+    most = n + int(pool.pending.sum())
+    places = int(np.bincount(_turns(pool.eigenvalues, modes, most, ties)).max())
+    heaviest = _Heaviest(pool, modes[:most], places, priority)
+    count = n
+    while True:
+        turns = _turns(pool.eigenvalues, modes, count, ties)
+        heaviest.begin()
+        rows = np.array([heaviest.take(mode) for mode in turns.tolist()], dtype=np.int64)
+        new = np.flatnonzero(pool.open[rows])[:n]
+        if len(new) == n:
+            return rows[new], turns[new]
+        count += n - len(new)
+
+
+def _turns(eigenvalues: FloatArray, modes: IntArray, n: int, ties: int) -> IntArray:
+    """(n,) the mode of each pick; the seed `ties` orders equal remainders."""
     if n <= len(modes):
         return modes[:n]
-    places = largest_remainder(eigenvalues[modes], n, rng)
+    places = largest_remainder(eigenvalues[modes], n, np.random.default_rng(ties))
     turn = np.concatenate([np.arange(count) for count in places])
     mode = np.repeat(np.arange(len(modes)), places)
     return modes[mode[np.lexsort((mode, turn))]]
 
 
 class _Heaviest:
-    """The open rows of each mode by |loading|: as many as were needed so far, looked up again when they run out.
+    """Open and pending rows of each mode by |loading|: as many as were needed so far, looked up again if they run out.
 
     Args:
         pool: The library.
-        turns: (n,) the mode of each pick.
+        modes: (k,) the modes that may be asked for.
+        places: About how often one of them is.
         priority: (N,) order of equal loadings.
     """
 
-    def __init__(self, pool: PoolView, turns: IntArray, priority: IntArray) -> None:
+    def __init__(self, pool: PoolView, modes: IntArray, places: int, priority: IntArray) -> None:
         self.pool, self.priority = pool, priority
-        self.used: BoolArray = np.zeros(len(pool), dtype=bool)
-        modes, places = np.unique(turns, return_counts=True)
+        self.rows: BoolArray = pool.open | pool.pending
+        self.used: set[int] = set()
         self.asked: dict[int, int] = {}
         self.queues: dict[int, list[int]] = {}
-        if len(modes):
-            self._look_up(modes, 2 * int(places.max()) + SPARE)
+        self.seen: dict[int, int] = {}
+        self._look_up(modes, 2 * places + SPARE)
 
-    def take(self, mode: int, place: int) -> int:
+    def begin(self) -> None:
+        """Nothing is used."""
+        self.used = set()
+        self.seen = dict.fromkeys(self.queues, 0)
+
+    def take(self, mode: int) -> int:
         """The heaviest unused row of a mode, used from now on.
 
         Raises:
-            ExhaustedStrategy: No unused row loads on it. `place` is told as the pick that failed.
+            ExhaustedStrategy: No unused row loads on it.
         """
         while True:
             queue = self.queues[mode]
-            while queue:
-                row = queue.pop()
-                if not self.used[row]:
-                    self.used[row] = True
+            while self.seen[mode] < len(queue):
+                row = queue[self.seen[mode]]
+                self.seen[mode] += 1
+                if row not in self.used:
+                    self.used.add(row)
                     return row
             if self.asked[mode] >= len(self.pool):
+                picked = int(self.pool.open[sorted(self.used)].sum())
                 raise ExhaustedStrategy(
                     f"nothing unused loads on mode {mode}",
-                    where=f"strategy {NAME}, pick {place + 1}",
+                    where=f"strategy {NAME}, pick {picked + 1}",
                     got="only zero loadings",
                     expected="a perturbation with a loading",
                     todo="Give the slot a smaller share.",
@@ -137,24 +166,24 @@ class _Heaviest:
             self._look_up(np.array([mode]), 4 * self.asked[mode])
 
     def _look_up(self, modes: IntArray, count: int) -> None:
-        """Fill the queues of some modes with at least the `count` heaviest rows, the heaviest last."""
-        parts = list(self.pool.coordinates.map(_heaviest, modes, count, along=(self.pool.open,)))
+        """Fill the queues of some modes with at least the `count` heaviest rows, the heaviest first."""
+        parts = list(self.pool.coordinates.map(_heaviest, modes, count, along=(self.rows,)))
         which, rows, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
         for position, mode in enumerate(modes.tolist()):
             mine, size = rows[which == position], weight[which == position]
             if len(mine) > count:
                 enough = size >= np.partition(size, len(size) - count)[len(size) - count]
                 mine, size = mine[enough], size[enough]
-            self.queues[mode] = mine[np.lexsort((-self.priority[mine], size))].tolist()
-            self.asked[mode] = count
+            self.queues[mode] = mine[np.lexsort((self.priority[mine], -size))].tolist()
+            self.asked[mode], self.seen[mode] = count, 0
 
 
 def _heaviest(
-    chunk: Any, start: int, open_: BoolArray, modes: IntArray, count: int
+    chunk: Any, start: int, some: BoolArray, modes: IntArray, count: int
 ) -> tuple[IntArray, IntArray, FloatArray]:
-    """The `count` heaviest open rows of a chunk for each mode, ties included: which mode, row, |coordinate|."""
+    """Of some rows of a chunk the `count` heaviest for each mode, ties included: which mode, row, |coordinate|."""
     columns = np.asarray(array_api_compat.to_device(chunk, "cpu"))[:, modes]
-    weight = np.where(open_, np.abs(columns.T), 0)
+    weight = np.where(some, np.abs(columns.T), 0)
     last = max(weight.shape[1] - count, 0)
     least = np.partition(weight, last, axis=1)[:, last : last + 1]
     which, rows = np.nonzero((weight >= least) & (weight > 0))

@@ -12,8 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from tasks.batches.claims import claim_nearest
 from tasks.batches.pointwise import picks
-from tasks.batches.pool import ExhaustedStrategy, Picks, PoolView, check_supply
+from tasks.batches.pool import BoolArray, ExhaustedStrategy, IntArray, Picks, PoolView, check_supply
 from tasks.errors import UserError
+from tasks.operators.passes import to_numpy
 from tasks.operators.rows import Rows
 from tasks.threads import OneThread
 
@@ -37,8 +38,9 @@ def pick_k_means_features(pool: PoolView, n: int, rng: np.random.Generator) -> P
         O(n P d) multiply-adds a turn of k-means and for the nearest ones; memory 2²⁵ values. Above 2³³ multiply-adds a
         turn by mini-batches, above 2²⁵ values on a random sample of the pool
     Fails:
-        In the units of the features: one of large scale decides alone. Exhausted where fewer than n perturbations
-        differ in their features
+        In the units of the features: one of large scale decides alone. What is chosen already plays no part, so that
+        picks asked for in parts are not those asked for at once, and may lie next to earlier ones. Exhausted where
+        fewer than n perturbations differ in their features
     Source:
         GeneDisco (Mehrjou et al. 2021), kmeans_data, whose code may name a perturbation twice; scikit-learn's k-means
 
@@ -59,7 +61,8 @@ def pick_k_means_embedding(pool: PoolView, n: int, rng: np.random.Generator) -> 
     Cost:
         As k-means-features, with the width of the ensemble's features for d
     Fails:
-        Where the ensemble has learned little. Exhausted where fewer than n perturbations differ in their embedding
+        Where the ensemble has learned little; asked in parts, as k-means-features. Exhausted where fewer than n
+        perturbations differ in their embedding
     Source:
         GeneDisco (Mehrjou et al. 2021), kmeans_embedding, whose code may name a perturbation twice; scikit-learn's
         k-means
@@ -83,7 +86,10 @@ def _pick(pool: PoolView, rows: Rows | None, n: int, rng: np.random.Generator, n
         size = max(MEMORY // rows.shape[1], n)
         seen = np.sort(rng.choice(candidates, size, replace=False))
     points = rows.take(seen)
-    _check_distinct(points, n, name, part)
+    if len(np.unique(points, axis=0)) < n:
+        # A sample may miss what differs: then some of those that do are added to it.
+        seen = np.union1d(seen, _different(pool, rows, n, name, part))
+        points = rows.take(seen)
     model = _fit(points, n, int(rng.integers(2**31)))
     sizes = np.bincount(model.labels_, minlength=n)
     order = np.argsort(-sizes, kind="stable")
@@ -96,16 +102,34 @@ def _pick(pool: PoolView, rows: Rows | None, n: int, rng: np.random.Generator, n
     return picks(chosen, np.zeros(n), tuple(reasons))
 
 
-def _check_distinct(points: npt.NDArray[np.floating], n: int, name: str, part: str) -> None:
-    distinct = len(np.unique(points, axis=0))
-    if distinct < n:
-        raise ExhaustedStrategy(
-            f"too few perturbations differ in their {part}",
-            where=f"strategy {name}, pick {distinct + 1}",
-            got=f"{distinct} that differ",
-            expected=f"at least {n}",
-            todo="Give the slot a smaller share, or part of it to the strategy random.",
-        )
+def _different(pool: PoolView, rows: Rows, n: int, name: str, part: str) -> IntArray:
+    """(n,) the first open rows that differ from each other.
+
+    Raises:
+        ExhaustedStrategy: There are fewer.
+    """
+    found: dict[bytes, int] = {}
+    for numbers, points in rows.map(_different_in_chunk, n, along=(pool.open,)):
+        for row, point in zip(numbers.tolist(), points, strict=True):
+            found.setdefault(point.tobytes(), row)
+        if len(found) >= n:
+            return np.array(list(found.values())[:n], dtype=np.int64)
+    raise ExhaustedStrategy(
+        f"too few perturbations differ in their {part}",
+        where=f"strategy {name}, pick {len(found) + 1}",
+        got=f"{len(found)} that differ",
+        expected=f"at least {n}",
+        todo="Give the slot a smaller share, or part of it to the strategy random.",
+    )
+
+
+def _different_in_chunk(chunk: Any, start: int, open_: BoolArray, n: int) -> tuple[IntArray, npt.NDArray[np.floating]]:
+    """The first n open rows of a chunk that differ, ascending, and their values."""
+    inside = np.flatnonzero(open_)
+    # Adding 0 makes -0 and 0 the same bytes.
+    points = to_numpy(chunk)[inside] + 0
+    first = np.sort(np.unique(points, axis=0, return_index=True)[1])[:n]
+    return start + inside[first], points[first]
 
 
 def _fit(points: npt.NDArray[np.floating], n: int, seed: int) -> Any:

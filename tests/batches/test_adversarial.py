@@ -1,5 +1,6 @@
 """Adversarial points over the whole pool, and the perturbations nearest to them."""
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +77,25 @@ def test_chunks_change_nothing():
     pieces = draw(view(points, chunk=9), 30)
     np.testing.assert_array_equal(whole.rows, pieces.rows)
     assert whole.reason == pieces.reason
+
+
+class Watched(MemoryRows):
+    """Rows that count how many answers of a pass are held at once."""
+
+    most = 0
+
+    def map(self, function, *args, along=()):
+        given = []
+        for part in super().map(function, *args, along=along):
+            given += [weakref.ref(part)] if part is not None else []
+            self.most = max(self.most, sum(answer() is not None for answer in given))
+            yield part
+
+
+def test_points_of_the_chunks_are_not_gathered():
+    rows = Watched(cloud(300), 10)
+    draw(replace(view(cloud(300)), features=rows), 20)
+    assert 1 <= rows.most <= 3, f"{rows.most} of 30 answers were held at once"
 
 
 def test_points_that_all_end_in_one_place_claim_different_perturbations(monkeypatch):

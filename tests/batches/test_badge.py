@@ -114,3 +114,17 @@ def test_the_observed_play_no_part():
 def test_an_embedding_is_needed():
     with pytest.raises(UserError, match=r"strategy badge.*needs embedding"):
         pick(replace(library("binary", 0), embedding=None), 1)
+
+
+def test_what_was_picked_and_waits_for_its_label_is_a_centre():
+    """Twelve copies of three gradients: after one of each was picked nothing differs from them."""
+    pool = library("binary", 0, size=36, observed=0)
+    embedded, said = np.repeat(pool.embedding.array[:3], 12, axis=0), np.repeat(pool.predictions[:3], 12)
+    pool = replace(pool, embedding=MemoryRows(embedded, 7), predictions=said)
+    for seed in range(10):
+        first = pick(pool, 2, seed)
+        left = pool.without(np.isin(np.arange(36), first.rows))
+        third = pick(left, 1, seed + 1)
+        assert {*(first.rows // 12).tolist(), *(third.rows // 12).tolist()} == {0, 1, 2}
+        with pytest.raises(ExhaustedStrategy, match=r"badge, pick 2: .*every perturbation left coincides"):
+            pick(left, 2, seed)

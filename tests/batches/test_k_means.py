@@ -87,6 +87,18 @@ def test_says_when_too_few_differ():
         pick(library(features), 5)
 
 
+@pytest.mark.parametrize("chunk", [16_384, 50])
+def test_a_sample_that_misses_what_differs_does_not_refuse(chunk, monkeypatch):
+    features = np.zeros((1000, 1))
+    features[[3, 300, 301, 990], 0] = [-0.0, 5.0, 6.0, 50.0]
+    monkeypatch.setattr("tasks.batches.k_means.MEMORY", 20)
+    for seed in range(5):
+        rows = pick(library(features, chunk=chunk), 4, seed).rows
+        assert sorted(features[rows, 0].tolist()) == [0.0, 5.0, 6.0, 50.0]
+    with pytest.raises(ExhaustedStrategy, match=r"k-means-features, pick 5: .*too few.*got 4 that differ"):
+        pick(library(features, chunk=chunk), 5)
+
+
 def test_its_rows_are_needed():
     pool = library(np.ones((3, 1)))
     with pytest.raises(UserError, match=r"strategy k-means-features.*needs features"):

@@ -125,3 +125,45 @@ def test_copies_no_matrix():
     draw(pool, 12)
     assert Watched.taken == 12
     assert Watched.largest < 150
+
+
+@pytest.mark.parametrize("parts", [(1,) * 12, (7, 5), (3, 1, 8), (11, 1)])
+def test_asked_in_parts_gives_the_picks_of_asking_at_once(make_pool, parts):
+    pool = make_pool(300, 12, observed=10)
+    whole, left = draw(pool, 12), pool
+    rows: list[int] = []
+    modes: list[int] = []
+    for seed, count in enumerate(parts):
+        picks = draw(left, count, seed)
+        rows += picks.rows.tolist()
+        modes += picks.mode.tolist()
+        left = left.without(np.isin(np.arange(310), picks.rows))
+    assert rows == whole.rows.tolist()
+    assert modes == whole.mode.tolist()
+
+
+def test_parts_beyond_the_number_of_modes_share_the_places():
+    """Each row loads on one mode, so modes do not take from each other."""
+    column = np.concatenate([np.eye(3) * (1 + weight) for weight in range(20)])
+    pool = with_coordinates(column, np.array([6.0, 3.0, 1.0]))
+    first = draw(pool, 10)
+    left = pool.without(np.isin(np.arange(60), first.rows))
+    second = draw(left, 10, 1)
+    assert np.bincount(np.concatenate([first.mode, second.mode])).tolist() == [12, 6, 2]
+    assert {*first.rows.tolist(), *second.rows.tolist()} == set(draw(pool, 20).rows.tolist())
+
+
+def test_what_another_chose_stands_for_a_mode_only_where_it_leads(make_pool):
+    pool = make_pool(200, 6)
+    weight = np.abs(loadings(pool))
+    leader, others = int(weight[:, 0].argmax()), np.argsort(weight.max(axis=1))[:30]
+    left = pool.without(np.isin(np.arange(200), [leader, *others]))
+    assert draw(left, 5).mode.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_exhaustion_counts_the_picks_of_this_request():
+    pool = with_coordinates(np.array([[1.0], [0.5], [0.2], [0.0], [0.0]]))
+    left = pool.without(np.arange(5) == 0)
+    assert draw(left, 2).rows.tolist() == [1, 2]
+    with pytest.raises(ExhaustedStrategy, match="pick 3: nothing unused loads on mode 0"):
+        draw(left, 3)
