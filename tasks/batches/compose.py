@@ -10,7 +10,7 @@ import pandas as pd
 
 from tasks.batches.pool import BoolArray, ExhaustedStrategy, IntArray, Picks, PoolView, largest_remainder
 from tasks.batches.slots import Order, read_slots
-from tasks.campaigns.config import Hits, Slot
+from tasks.campaigns.batch_settings import Hits, Slot
 from tasks.errors import NumericalError, UserError
 
 BATCH_COLUMNS = ("perturbation", "action", "arm", "slot", "rank", "score", "mode", "reason")
@@ -77,45 +77,39 @@ def compose(
     """Choose the next batch.
 
     Strategies do not know who is a hidden audit member. One that a strategy picks is released (it costs no well) and
-    the slot goes on until its wells are filled or the pool is used up. The random arm is then drawn uniformly from
-    what nobody picked and nobody hides, and joins the hidden audit set. So membership is only ever revealed pick by
-    pick, and the members still hidden stay a uniform random subset of everything not chosen and not vetoed.
+    the slot goes on until its wells are filled. The random arm is then drawn uniformly from what nobody picked and
+    nobody hides, and joins the audit. So the members still hidden stay a uniform random subset of everything not chosen
+    and not vetoed.
 
     Args:
-        pool: The library (N perturbations) and who may be chosen. **Every** hidden audit member must be open, also one
-            whose plate failed: leaving those out would tell the strategy who they are. What waits for its plate is not
-            open.
-        hidden_audit: (N,) who is a hidden audit member.
+        pool: The library (N perturbations) and who may be chosen. **Every** hidden member must be open, also one whose
+            plate failed: leaving those out would tell the strategy who they are. What waits for its plate is not open.
+        hidden_audit: (N,) who is a hidden audit member. Nothing below may depend on what the audit says.
         slots: Strategies and their shares of the strategic wells that the hits leave.
         wells: Perturbations to measure, at least 1.
         random_arm: Share of `wells` for the random arm, rounded, at least one perturbation if positive.
-        seed: Seed of strategies, random arm and ties. It must not depend on the audit.
+        seed: Seed of strategies, random arm and ties.
         ids: (N,) ids of the library.
-        returned: (N,) whose plates were all abandoned: to measure again. Chosen before, they are back in the pool for
-            the strategies alone: they are no part of what the audit stands for. Hidden, they are measured when a
-            strategy picks them, because there is no measurement to release.
+        returned: (N,) whose plates were all abandoned. Chosen before, they are open to strategies alone. Hidden, they
+            are measured when picked, because there is no measurement to release.
         hits: Strategic wells that look for hits, filled after the slots.
-        vetoed: (N,) who may not be measured: neither picked nor drawn. It must not depend on the audit.
-        repeats: (N,) what quality control wants measured again: first, in the order of the library, on strategic
-            wells; what finds no room waits. They keep their place: chosen stays chosen and hidden stays hidden, because
-            nobody chose them anew. Hidden ones stay open to strategies like all that nobody chose; one that is picked
-            stands on the repeat's well. It must not depend on what the audit says.
+        vetoed: (N,) who may not be measured: neither picked nor drawn.
+        repeats: (N,) what is measured again: first, in the order of the library, on strategic wells; what finds no room
+            waits. Nobody's standing changes. Hidden ones stay open; one that is picked stands on its repeat's well.
 
     Returns:
-        Batch table (columns BATCH_COLUMNS): repeats, slots in their order, hits, then the random arm. `rank` counts the
-        picks of a slot, releases included; `score` is 0 for draws. Fewer than `wells` to measure only if nothing is
-        left; the reasons then say so.
+        Batch table (columns BATCH_COLUMNS): repeats, slots in their order, hits, random arm. `rank` counts the picks of
+        a slot, releases included; `score` is 0 for draws. Fewer than `wells` only if nothing is left; reasons say so.
 
     Raises:
         ExhaustedStrategy: If a strategy cannot supply its slot although the pool could.
-        UserError: On an unknown strategy, one that is not defined for the readout, one strategy in two slots, an option
-            that does not fit, masks that do not fit, or wells < 1.
+        UserError: On a strategy that is unknown, twice there or not defined for the readout, an option or a mask that
+            does not fit, or wells < 1.
     """
     orders = read_slots(slots, hits, pool.kind)
-    nobody = np.zeros(len(pool), dtype=bool)
-    returned, vetoed, repeats = (nobody if mask is None else mask for mask in (returned, vetoed, repeats))
+    returned, vetoed, repeats = (_or_nobody(mask, pool) for mask in (returned, vetoed, repeats))
     _check(pool, {"hidden_audit": hidden_audit, "returned": returned, "vetoed": vetoed, "repeats": repeats}, wells)
-    arm_wells = min(wells, max(1, round(random_arm * wells))) if random_arm > 0 else 0
+    arm_wells = _arm_size(random_arm, wells)
     arm_seed, *slot_seeds = np.random.SeedSequence(seed).spawn(len(orders) + 1)
     rng = np.random.default_rng(arm_seed)
     again = np.flatnonzero(repeats & ~vetoed)[: wells - arm_wells]
@@ -123,20 +117,33 @@ def compose(
     # What was chosen and is to be repeated is as good as known: no strategy should choose it, or what lies next to it.
     # Of hidden members no strategy may know, whatever became of their plates: keeping one from it spoils the sample.
     pool = pool.without(repeats & ~hidden_audit).forbidding(vetoed)
-    records: list[dict[str, Any]] = []
+    settled = hidden_audit & (~returned | placed)
     places = largest_remainder([order.share for order in orders], wells - arm_wells - len(again), rng)
-    taken = nobody.copy()
-    for order, count, slot_seed in zip(orders, places.tolist(), slot_seeds, strict=True):
-        stream = np.random.default_rng(slot_seed)
-        records += _fill_slot(pool, hidden_audit & (~returned | placed), placed, taken, order, count, stream, ids)
-    left = again[~taken[again]]
-    again_records = [_record(ids[row], "measure", "repeat", "repeat", k, 0.0, -1, AGAIN) for k, row in enumerate(left)]
-    records = again_records + records
+    picked, taken = _fill_slots(pool, settled, placed, orders, places, slot_seeds, ids)
+    records = _repeats(again[~taken[again]], ids) + picked
     records += _random_arm(pool.open & ~(taken | hidden_audit | returned), taken, arm_wells, rng, ids)
-    if not (pool.open & ~taken & ~hidden_audit).any():
-        for record in records:
-            record["reason"] += "; nothing is left to measure after this batch"
-    return _table(records)
+    return _table(records, nothing_left=not (pool.open & ~taken & ~hidden_audit).any())
+
+
+def _arm_size(random_arm: float, wells: int) -> int:
+    return min(wells, max(1, round(random_arm * wells))) if random_arm > 0 else 0
+
+
+def _fill_slots(
+    pool: PoolView,
+    settled: BoolArray,
+    placed: BoolArray,
+    orders: Sequence[Order],
+    places: IntArray,
+    seeds: Sequence[np.random.SeedSequence],
+    ids: Sequence[str],
+) -> tuple[list[dict[str, Any]], BoolArray]:
+    """Records of all slots, one after the other, and (N,) who they took."""
+    taken = np.zeros(len(pool), dtype=bool)
+    records: list[dict[str, Any]] = []
+    for order, count, seed in zip(orders, places.tolist(), seeds, strict=True):
+        records += _fill_slot(pool, settled, placed, taken, order, count, np.random.default_rng(seed), ids)
+    return records, taken
 
 
 def _fill_slot(
@@ -194,6 +201,11 @@ def _ask(order: Order, pool: PoolView, n: int, rng: np.random.Generator, before:
     return picks
 
 
+def _repeats(rows: IntArray, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Records of what is measured again and no strategy picked."""
+    return [_record(ids[row], "measure", "repeat", "repeat", k, 0.0, -1, AGAIN) for k, row in enumerate(rows.tolist())]
+
+
 def _random_arm(
     open_: BoolArray, taken: BoolArray, wells: int, rng: np.random.Generator, ids: Sequence[str]
 ) -> list[dict[str, Any]]:
@@ -223,5 +235,12 @@ def _record(
     return dict(zip(BATCH_COLUMNS, (perturbation, action, arm, slot, rank, score, mode, reason), strict=True))
 
 
-def _table(records: list[dict[str, Any]]) -> pd.DataFrame:
+def _or_nobody(mask: BoolArray | None, pool: PoolView) -> BoolArray:
+    return np.zeros(len(pool), dtype=bool) if mask is None else mask
+
+
+def _table(records: list[dict[str, Any]], nothing_left: bool = False) -> pd.DataFrame:
+    if nothing_left:
+        for record in records:
+            record["reason"] += "; nothing is left to measure after this batch"
     return pd.DataFrame(records, columns=list(BATCH_COLUMNS)).astype(DTYPES)

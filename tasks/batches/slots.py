@@ -11,7 +11,7 @@ import numpy as np
 from tasks.batches.options import read_options
 from tasks.batches.pool import Kind, Picks, PoolView
 from tasks.batches.registry import STRATEGIES
-from tasks.campaigns.config import Hits, Slot
+from tasks.campaigns.batch_settings import Hits, Slot
 from tasks.errors import UserError
 
 

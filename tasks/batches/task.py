@@ -73,17 +73,7 @@ def propose_batch(
     """
     batch, plates = config.batch, config.plates
     seed = derive_seed(config.campaign.seed, "propose", next_round)
-    needs = {need for order in read_slots(batch.slots, batch.hits, config.readout.kind) for need in order.needs}
-    inputs = {"omega eigenvalues": omega.modes["eigenvalues"]}
-    inputs |= omega.inputs("chunks", "coordinates", "diagonal") | omega.inputs("parts", "noise")
-    inputs |= {f"chunk {i:05d} members": chunk["members"] for i, chunk in enumerate(chunks)}
-    inputs |= {"membership": membership, "training": training}
-    if "embedding" in needs:
-        inputs |= {f"chunk {i:05d} features": chunk["features"] for i, chunk in enumerate(chunks)}
-    if "gradient" in needs:
-        inputs |= {"tensors": fitted["tensors"], "facts": fitted["facts"]}
-    if "features" in needs or config.library.reagents is not None:
-        inputs["library"] = library
+    inputs = {"membership": membership, "training": training, **_view_inputs(omega, fitted, chunks, library, config)}
 
     def compute() -> dict[str, Payload]:
         standing = cp.load(membership)
@@ -118,6 +108,24 @@ def propose_batch(
         "reagents": config.library.reagents,
     }
     return cp.run("propose", PROPOSE, compute, outputs=("batch", "platemap"), params=params, inputs=inputs, seed=seed)
+
+
+def _view_inputs(
+    omega: Omega, fitted: Outputs, chunks: Sequence[Outputs], library: Ref, config: CampaignConfig
+) -> dict[str, Ref]:
+    """What strategies see is read from these; parts that only some of them need, only where a slot needs them."""
+    orders = read_slots(config.batch.slots, config.batch.hits, config.readout.kind)
+    needs = {need for order in orders for need in order.needs}
+    inputs = {"omega eigenvalues": omega.modes["eigenvalues"]}
+    inputs |= omega.inputs("chunks", "coordinates", "diagonal") | omega.inputs("parts", "noise")
+    inputs |= {f"chunk {i:05d} members": chunk["members"] for i, chunk in enumerate(chunks)}
+    if "embedding" in needs:
+        inputs |= {f"chunk {i:05d} features": chunk["features"] for i, chunk in enumerate(chunks)}
+    if "gradient" in needs:
+        inputs |= {"tensors": fitted["tensors"], "facts": fitted["facts"]}
+    if "features" in needs or config.library.reagents is not None:
+        inputs["library"] = library
+    return inputs
 
 
 def _pool_view(

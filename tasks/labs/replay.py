@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
-from tasks.campaigns.config import ReadoutColumns, Share
-from tasks.campaigns.section import Section
+from tasks.campaigns.config import ReadoutColumns
+from tasks.campaigns.section import Section, Share
 from tasks.errors import UserError
 from tasks.readouts.wells import PLATE_SHAPES
 

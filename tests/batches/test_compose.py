@@ -10,7 +10,7 @@ from scipy.stats import binomtest, chisquare
 from tasks.batches import STRATEGIES, ExhaustedStrategy, Picks, Strategy
 from tasks.batches.compose import BATCH_COLUMNS, compose, initial_batch
 from tasks.batches.slots import read_slots
-from tasks.campaigns.config import Hits, Slot
+from tasks.campaigns.batch_settings import Hits, Slot
 from tasks.errors import NumericalError, UserError
 
 IDS = [f"c{i:04d}" for i in range(1000)]

@@ -8,7 +8,7 @@ import pytest
 from tasks.batches import STRATEGIES, ExhaustedStrategy, PoolView
 from tasks.batches.compose import compose
 from tasks.batches.options import read_options
-from tasks.campaigns.config import Slot
+from tasks.campaigns.batch_settings import Slot
 from tasks.errors import UserError
 from tasks.operators.rows import MemoryRows
 

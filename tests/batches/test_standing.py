@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.batches.compose import compose, initial_batch
-from tasks.campaigns.config import Slot
+from tasks.campaigns.batch_settings import Slot
 from tasks.campaigns.membership import read_membership
 from tasks.errors import UserError
 

@@ -12,7 +12,8 @@ from scipy.stats import binomtest
 
 from tasks.batches import PoolView
 from tasks.batches.compose import compose, initial_batch
-from tasks.campaigns.config import Slot, StoppingSection
+from tasks.campaigns.batch_settings import Slot
+from tasks.campaigns.config import StoppingSection
 from tasks.campaigns.membership import read_membership
 from tasks.stopping.decision import decide
 from tasks.stopping.evidence import gather_evidence

@@ -1,0 +1,83 @@
+"""What a batch holds: slots of strategies, hits, the random arm and the audit, vetoes and repeats."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.campaigns.section import Section, Share
+
+
+class Slot(Section):
+    """A share of the batch for one strategy."""
+
+    strategy: str = Field(description="Name of a strategy.")
+    share: Annotated[float, Field(gt=0, le=1)] = Field(description="Share of the strategic wells.")
+    options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="Options of the strategy, as beta of ucb; its defaults for the rest."
+    )
+
+
+class Hits(Section):
+    """A share of the batch that looks for hits instead of teaching the model."""
+
+    strategy: Literal["greedy-hits", "ucb"] = Field(
+        default="ucb", description="greedy-hits: best predictions. ucb: predictions plus some standard deviations."
+    )
+    share: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Share of the strategic wells; the slots share the rest."
+    )
+    options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="Options of the strategy: tail (high, low, both), output, beta."
+    )
+
+
+class BatchSection(Section):
+    """What a round measures."""
+
+    slots: tuple[Slot, ...] = Field(
+        default=(Slot(strategy="eigenspace-clusters", share=1.0),),
+        min_length=1,
+        description="Strategies and their shares (sum 1).",
+    )
+    operator: Literal["members", "reducible", "calibrated", "difference"] = Field(
+        default="reducible",
+        description="Operator whose eigenspace strategies see. members: Σ_F. reducible: Σ_F + Δ. calibrated: the same "
+        "with its diagonal set to the error that honest residuals show. difference: the last drop of the reducible "
+        "error; from round 2 on, before it the reducible one.",
+    )
+    random_arm: Share = Field(
+        default=0.1,
+        description="Share of every batch drawn uniformly: tops up the audit and is the control for active selection.",
+    )
+    audit: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.08, description="Share of the library drawn uniformly as audit set when the campaign opens."
+    )
+    hits: Hits | None = Field(default=None, description="Wells that look for hits. None: all wells are for the model.")
+    veto: str | None = Field(
+        default=None,
+        description="Annotation of the library: true for perturbations that no batch may hold (out of stock, toxic). "
+        "The certificate counts those that were not measured as wrong.",
+    )
+    abandoned: Literal["choose", "repeat"] = Field(
+        default="choose",
+        description="Perturbations all of whose plates were abandoned. choose: they may be chosen again. repeat: the "
+        "next batch measures them first, and they keep their place.",
+    )
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        total = math.fsum(slot.share for slot in self.slots)
+        if not math.isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(f"the shares of the slots must sum to 1, not {total:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _strategies_differ(self) -> Self:
+        names = [slot.strategy for slot in self.slots]
+        double = next((name for name in names if names.count(name) > 1), None)
+        if double is not None:
+            raise ValueError(f"strategy {double} stands in two slots: add their shares up")
+        return self
