@@ -1,5 +1,6 @@
 """Settings that hold for every test: no telemetry, no server but the test's own, one thread for numerics."""
 
+import logging
 import os
 import uuid
 from pathlib import Path
@@ -64,3 +65,23 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("HYBRIDSCREEN_DATA is not set: no real screens here")
     return Path(folder)
+
+
+@pytest.fixture(scope="module", name="client")
+def two_workers():
+    """Of a Dask cluster of two processes on loopback."""
+    from distributed import Client, LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

@@ -76,10 +76,9 @@ def compose(
 ) -> pd.DataFrame:
     """Choose the next batch.
 
-    Strategies do not know who is a hidden audit member. One that a strategy picks is released (it costs no well) and
-    the slot goes on until its wells are filled. The random arm is then drawn uniformly from what nobody picked and
-    nobody hides, and joins the audit. So the members still hidden stay a uniform random subset of everything not chosen
-    and not vetoed.
+    Strategies do not know who is a hidden audit member. One that is picked is released, at no well, and the slot goes
+    on until it is full. The random arm is then drawn uniformly from what nobody picked and nobody hides, and joins the
+    audit. So those still hidden stay a uniform random subset of everything neither chosen nor vetoed.
 
     Args:
         pool: The library (N perturbations) and who may be chosen. **Every** hidden member must be open, also one whose
@@ -103,8 +102,7 @@ def compose(
 
     Raises:
         ExhaustedStrategy: If a strategy cannot supply its slot although the pool could.
-        UserError: On a strategy that is unknown, twice there or not defined for the readout, an option or a mask that
-            does not fit, or wells < 1.
+        UserError: A strategy, option or mask that does not fit, one strategy in two slots, or wells < 1.
     """
     orders = read_slots(slots, hits, pool.kind)
     returned, vetoed, repeats = (_or_nobody(mask, pool) for mask in (returned, vetoed, repeats))

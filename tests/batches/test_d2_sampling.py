@@ -4,25 +4,12 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from pool_of_points import library
 from scipy.stats import chisquare
 
-from tasks.batches import ExhaustedStrategy, PoolView
+from tasks.batches import ExhaustedStrategy
 from tasks.batches.d2_sampling import pick_d2_sampling
-from tasks.operators.rows import MemoryRows
 from tasks.threads import one_blas_thread
-
-
-def library(points, observed=None, chunk=16_384):
-    known = np.zeros((0, points.shape[1])) if observed is None else observed
-    everything = np.concatenate([points, known])
-    return PoolView(
-        coordinates=MemoryRows(everything, chunk),
-        eigenvalues=np.ones(points.shape[1]),
-        variance=np.ones(len(everything)),
-        predictions=np.zeros(len(everything)),
-        members=np.zeros((len(everything), 2)),
-        open=np.arange(len(everything)) < len(points),
-    )
 
 
 def pick(pool, n, seed=0):

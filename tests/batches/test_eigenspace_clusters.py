@@ -7,25 +7,11 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pool_of_points import library
 
-from tasks.batches import ExhaustedStrategy, PoolView
+from tasks.batches import ExhaustedStrategy
 from tasks.batches.eigenspace_clusters import pick_eigenspace_clusters
-from tasks.operators.rows import MemoryRows
 from tasks.operators.stored_rows import StoredRows
-
-
-def library(points, observed=None, chunk=16_384):
-    """Open rows first, then observed ones."""
-    known = np.zeros((0, points.shape[1])) if observed is None else observed
-    everything = np.concatenate([points, known.astype(points.dtype)])
-    return PoolView(
-        coordinates=MemoryRows(everything, chunk),
-        eigenvalues=np.ones(points.shape[1]),
-        variance=np.ones(len(everything)),
-        predictions=np.zeros(len(everything)),
-        members=np.zeros((len(everything), 2)),
-        open=np.arange(len(everything)) < len(points),
-    )
 
 
 def pick(pool, n, seed=0):

@@ -4,23 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pool_of_points import library
 
-from tasks.batches import ExhaustedStrategy, PoolView
+from tasks.batches import ExhaustedStrategy
 from tasks.batches.k_centre import pick_k_centre
-from tasks.operators.rows import MemoryRows
-
-
-def library(points, observed=None, chunk=16_384):
-    known = np.zeros((0, points.shape[1])) if observed is None else observed
-    everything = np.concatenate([points, known.astype(points.dtype)])
-    return PoolView(
-        coordinates=MemoryRows(everything, chunk),
-        eigenvalues=np.ones(points.shape[1]),
-        variance=np.ones(len(everything)),
-        predictions=np.zeros(len(everything)),
-        members=np.zeros((len(everything), 2)),
-        open=np.arange(len(everything)) < len(points),
-    )
 
 
 def pick(pool, n, seed=0):

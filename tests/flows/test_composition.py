@@ -76,8 +76,12 @@ def test_a_composed_campaign(make_pilot):
     mark_plate(str(pilot.path), "abandon", FAILED, "dropped")
     pilot.round(0)
     again = proposal(pilot, 0)
-    repeated = again[again["arm"] == "repeat"]
-    assert set(repeated["perturbation"]) == lost, "hidden audit members of the plate too"
-    assert repeated.index.tolist() == list(range(len(lost)))
-    assert not set(again.loc[again["arm"] != "repeat", "perturbation"]) & lost
+    of_lost = again[again["perturbation"].isin(lost)]
+    repeated, picked = (of_lost[of_lost["arm"] == arm] for arm in ("repeat", "strategy"))
+    assert len(repeated) + len(picked) == len(lost), "hidden audit members of the plate too"
+    assert not set(picked["perturbation"]) & chosen, "strategies are not asked about those chosen before"
+    assert (of_lost["action"] == "measure").all()
+    assert set(again.loc[again["arm"] == "repeat", "perturbation"]) <= lost
+    assert repeated.index.tolist() == list(range(len(repeated))), "repeats come first"
+    assert not again["perturbation"].duplicated().any()
     assert (again["arm"] == "random").sum() == (first["arm"] == "random").sum()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pytest
 import zarr
-from distributed import Client, LocalCluster
 
 from tasks.ensembles.cluster import ClusterError
 from tasks.errors import NumericalError, UserError
@@ -20,23 +17,6 @@ from tasks.operators.stored_rows import StoredPiece, StoredRows
 
 pytestmark = pytest.mark.slow
 N = 70_001
-
-
-@pytest.fixture(scope="module")
-def client():
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 @pytest.fixture
