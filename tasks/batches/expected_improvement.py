@@ -76,7 +76,7 @@ def pick_expected_improvement(
     Cost:
         O(N r²) once; a pick O(N r) at worst, and some thousand rows in place of N once bounds tell rows apart (where
         rows are all alike, a tenth of N). The same for every pick of the batch. Memory: nine vectors of N, and a copy
-        of at most 128 MiB of rows.
+        of a quarter of the rows at most.
 
     Fails:
         When the covariance is wrong: it trusts it wholly. Without noise no more picks than modes: ExhaustedStrategy. A

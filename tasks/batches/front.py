@@ -102,7 +102,8 @@ class Front:
         """Bring d and n up to date; find the best rows."""
         start, self.kept = 0, 0
         best, scores = [np.empty(0, dtype=np.int64)], [np.empty(0)]
-        for part in self.rows.map(_look, asked, along=(self.d, self.n, self.noise, self.known)):
+        old = () if asked.step is None else (self.d, self.n)
+        for part in self.rows.map(_look, asked, along=(self.noise, self.known, *old)):
             end = start + len(part.d)
             self.d[start:end], self.n[start:end] = part.d, part.n
             best.append(part.rows + start)
@@ -128,17 +129,10 @@ class Front:
         self.top, self.best = front.top, np.searchsorted(inside, front.best)
 
 
-def _look(
-    chunk: Any,
-    start: int,
-    d: FloatArray,
-    n: FloatArray,
-    noise: FloatArray,
-    known: FloatArray,
-    asked: Look,
-) -> Found:
-    """What `Look` asks of a chunk of rows (k, r), for `Rows.map`."""
-    d, n = _afresh(chunk, asked) if asked.step is None else _stepped(chunk, d, n, asked.step)
+def _look(chunk: Any, start: int, noise: FloatArray, known: FloatArray, *rest: Any) -> Found:
+    """What `Look` asks of a chunk of rows (k, r), for `Rows.map`. `rest` is it, and before it d and n if it steps."""
+    asked: Look = rest[-1]
+    d, n = _afresh(chunk, asked) if asked.step is None else _stepped(chunk, rest[0], rest[1], asked.step)
     unknown = d > known
     d, n = d * unknown, n * unknown
     score = asked.rule.score(d, n, noise) * unknown

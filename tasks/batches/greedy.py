@@ -13,16 +13,16 @@ import numpy as np
 from tasks.batches.front import TIE, Front, Look, Rule, squares
 from tasks.batches.pool import BoolArray, ExhaustedStrategy, FloatArray, IntArray
 from tasks.batches.posterior import KNOWN, Posterior, Step
-from tasks.operators.rows import MemoryRows, Rows
+from tasks.operators.rows import CHUNK, Rows, Vector, as_rows, in_order
 from tasks.threads import one_blas_thread
 
 #: The front is all rows with a ceiling of at least this share of the best score: few, and looked at again soon ...
 KEEP = 0.95
 #: ... and so many of the highest ceilings in any case.
 ROOM = 4096
-#: A front is made smaller when this share of it would do. It is a copy of its rows, unless it is everybody and takes
-#: more bytes.
+#: A front is made smaller when this share of it would do. It is a copy of its rows unless it is everybody.
 SHRINK = 0.25
+#: Bytes of a front that is converted to float64 once, not in every look.
 FRONT_BYTES = 2**27
 
 
@@ -102,7 +102,8 @@ class _Search:
         self.priority: IntArray | None = None
         self.place = 0
         self._describe()
-        self._carry(np.array([self._ceiling(self).argmax()]), np.inf)
+        first = np.array([self._ceiling(self).argmax()])
+        self._carry(rows.take(first), first, np.inf)
         self.front.look(self._asked(np.inf))
 
     def best(self) -> tuple[int, float] | None:
@@ -133,7 +134,7 @@ class _Search:
         if self.rule.traced:
             self.top = self.posterior.top()
         front.look(self._asked(keep, step))
-        if front.kept <= smaller and self._fits(front.kept) and keep <= front.top * (1 - TIE):
+        if front.kept <= smaller and keep <= front.top * (1 - TIE):
             self._shrink(keep)
 
     def _first(self, ids: IntArray) -> int:
@@ -154,7 +155,13 @@ class _Search:
 
     def _ceiling(self, of: _Search | Front) -> FloatArray:
         """No less than what rows (k,) can score now or later; −1 for those that may not be picked."""
-        return np.where(of.known < np.inf, self.rule.ceiling(of.d, of.noise, self.top), -1.0)
+
+        def one(start: int) -> FloatArray:
+            rows = slice(start, start + CHUNK)
+            ceiling = self.rule.ceiling(of.d[rows], of.noise[rows], self.top)
+            return np.where(of.known[rows] < np.inf, ceiling, -1.0)
+
+        return np.concatenate([np.empty(0), *in_order(one, range(0, len(of.d), CHUNK))])
 
     def _asked(self, keep: float, step: Step | None = None) -> Look:
         return Look(self.rule, step, self.values, self.basis, self.top, keep)
@@ -167,10 +174,10 @@ class _Search:
         ceiling = self._ceiling(self)
         keep = self._lowered(KEEP * best, ceiling)
         ids = np.flatnonzero(ceiling >= keep)
-        if best > 0 and self._fits(len(ids)):
-            self._carry(ids, keep)
+        if best > 0 and len(ids) <= SHRINK * len(self.d):
+            self._carry(self.rows.take(ids), ids, keep)
         else:
-            self._carry(np.arange(len(self.d)), -np.inf)
+            self._carry(self.rows, np.arange(len(self.d)), -np.inf)
         self.front.look(self._asked(np.inf))
 
     def _shrink(self, keep: float) -> None:
@@ -180,7 +187,7 @@ class _Search:
         ceiling = self._ceiling(front)
         keep = max(self.threshold, self._lowered(keep, ceiling))
         inside = np.flatnonzero(ceiling >= keep)
-        self._carry(front.ids[inside], keep)
+        self._carry(front.rows.take(inside), front.ids[inside], keep)
         self.front.succeed(front, inside)
 
     def _lowered(self, keep: float, ceiling: FloatArray) -> float:
@@ -189,11 +196,9 @@ class _Search:
             return keep
         return min(keep, float(np.partition(ceiling, len(ceiling) - ROOM)[len(ceiling) - ROOM]))
 
-    def _carry(self, ids: IntArray, threshold: float) -> None:
-        small = 8 * len(ids) * self.rows.shape[1] <= FRONT_BYTES
-        coordinates = MemoryRows(self.rows.take(ids).astype(np.float64)) if small else self.rows
-        self.front = Front(coordinates, ids, self.noise[ids], self.known[ids])
+    def _carry(self, rows: Rows | Vector, ids: IntArray, threshold: float) -> None:
+        """A front of `rows` (k, r), which are those of `ids` (k,)."""
+        if 8 * len(ids) * self.rows.shape[1] <= FRONT_BYTES:
+            rows = np.asarray(rows if isinstance(rows, np.ndarray) else rows.take(ids), dtype=np.float64)
+        self.front = Front(as_rows(rows), ids, self.noise[ids], self.known[ids])
         self.threshold = threshold
-
-    def _fits(self, count: int) -> bool:
-        return count <= SHRINK * len(self.d) and 8 * count * self.rows.shape[1] <= FRONT_BYTES

@@ -61,7 +61,7 @@ def pick_max_determinant(pool: PoolView, n: int, rng: np.random.Generator) -> Pi
 
     Cost:
         O(N r) once and O(r²) a pick, and a pass over those rows only whose variance when last seen may still win.
-        Memory: seven vectors of N, and a copy of at most 128 MiB of rows.
+        Memory: seven vectors of N, and a copy of a quarter of the rows at most.
 
     Fails:
         It looks for what is uncertain, not for what tells about others: outliers come first. Without noise no more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from tasks.ensembles.cluster import ClusterError
 from tasks.errors import UserError
 from tasks.operators.rows import Rows, Vector
-from tasks.operators.stored_rows import StoredRows, map_piece
+from tasks.operators.stored_rows import Places, StoredRows, by_piece, map_piece
 from tasks.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class ClusterRows:
             raise UserError("rows for a cluster have to be in storage", got=type(rows).__name__, todo=todo)
         self._client, self._rows, self._keep = client, rows, keep
         self._shares = [rows.part(first, last) for first, last in _cuts(rows.bounds)]
-        self._starts = np.cumsum([0, *(len(share) for share in self._shares)])
+        self._starts = [0, *accumulate(len(share) for share in self._shares)]
         self._held: list[Future] = []
 
     @property
@@ -72,20 +73,24 @@ class ClusterRows:
             self._held = [self._client.submit(_read, share, pure=False) for share in self._shares]
         futures = []
         for number, share in enumerate(self._held or self._shares):
-            start, stop = (int(row) for row in self._starts[number : number + 2])
+            start, stop = self._starts[number : number + 2]
             beside = [vector[start:stop] for vector in along]
             futures.append(self._client.submit(_map_share, share, start, beside, function, args, pure=False))
-        try:
-            for future in futures:
-                yield from _result(future)
-                future.release()
-        finally:
-            for future in futures:
-                future.release()
+        for results in _results(futures):
+            yield from results
 
     def take(self, rows: npt.NDArray[np.integer]) -> Vector:
-        """See `Rows.take`: read here, from storage."""
-        return self._rows.take(rows)
+        """See `Rows.take`: from the workers if they keep what they read, else from storage."""
+        if not self._held:
+            return self._rows.take(rows)
+        places, futures = [], []
+        for number, some, inside in by_piece(self._starts, rows):
+            places.append(some)
+            futures.append(self._client.submit(_take_share, self._held[number], inside, pure=False))
+        taken = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
+        for some, part in zip(places, _results(futures), strict=True):
+            taken[some] = part
+        return taken
 
 
 def _cuts(bounds: Sequence[int]) -> list[tuple[int, int]]:
@@ -114,6 +119,26 @@ def _map_share(
             results += map_piece(piece, start + first, [vector[first:last] for vector in along], function, args)
             first = last
     return results
+
+
+def _take_share(pieces: list[Vector], rows: Places) -> Vector:
+    """Rows of a share, on the worker that keeps it."""
+    bounds = [0, *accumulate(len(piece) for piece in pieces)]
+    taken = np.empty((len(rows), pieces[0].shape[1]), dtype=pieces[0].dtype)
+    for number, places, inside in by_piece(bounds, rows):
+        taken[places] = pieces[number][inside]
+    return taken
+
+
+def _results(futures: list[Future]) -> Iterator[Any]:
+    """What futures give, in their order. None is left to the workers, whatever happens."""
+    try:
+        for future in futures:
+            yield _result(future)
+            future.release()
+    finally:
+        for future in futures:
+            future.release()
 
 
 def _result(future: Future) -> Any:

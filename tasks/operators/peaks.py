@@ -20,6 +20,7 @@ Bools = npt.NDArray[np.bool_]
 
 _BLOCK = 4096  # rows whose largest loading is noted
 _MOST = 0.5  # share of rows that may be long enough for their lengths to be looked at
+_SQUARES = 1e-30, 1e30  # sums of squares beyond these may have under- or overflowed in float32
 _FOLD = 16  # rows side by side while it is sought: wide enough for vector instructions
 
 
@@ -95,18 +96,17 @@ def _checked(modes: Eigenmodes, factor: Factor, chosen: Bools | None) -> Bools:
     return among
 
 
-def _slack(rotation: Float64, dtype: np.dtype[Any], entry: float) -> Float64:
-    """Largest rounding of loadings (k,) on each mode, of rows whose entries are no larger than `entry`."""
-    rank = len(rotation)
-    rounding: Float64 = (rank + 2) * np.finfo(dtype).eps * np.sqrt(rank) * entry * np.linalg.norm(rotation, axis=0)
+def _slack(rotation: Float64, dtype: np.dtype[Any], longest: float) -> Float64:
+    """Largest rounding of loadings (k,) on each mode, of rows that are no longer than `longest`."""
+    rounding: Float64 = (len(rotation) + 2) * np.finfo(dtype).eps * longest * np.linalg.norm(rotation, axis=0)
     return rounding
 
 
 def _shortest(rows: Any, chosen: list[Bools], rotation: Float64) -> float:
     """Length below which a row cannot hold a largest loading, as some rows show; 0 where it would spare little."""
-    _, largest, entry = _block_maxima(rows, 0, *chosen, rotation, 0.0)
+    _, largest, longest = _block_maxima(rows, 0, *chosen, rotation, 0.0)
     length = np.linalg.norm(rotation, axis=0)
-    reached = largest.max(axis=0, initial=0.0) - _slack(rotation, rows.dtype, entry)
+    reached = largest.max(axis=0, initial=0.0) - _slack(rotation, rows.dtype, longest)
     shortest = 0.999 * float(np.min(reached / length, initial=np.inf))  # less than the rounding of lengths takes away
     if not 0 < shortest < np.inf or np.mean(np.linalg.norm(rows, axis=1) >= shortest) > _MOST:
         return 0.0
@@ -114,7 +114,7 @@ def _shortest(rows: Any, chosen: list[Bools], rotation: Float64) -> float:
 
 
 def _block_maxima(chunk: Any, start: int, *rest: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating], float]:
-    """Starts (b,) of blocks, the largest |loading| on each mode in them (b, k), and the chunk's largest |entry|.
+    """Starts (b,) of blocks, the largest |loading| on each mode in them (b, k), and the length of the longest row.
 
     The rest is who is looked among (n,), if not everybody; the rotation; the length below which rows are passed over.
     """
@@ -123,19 +123,23 @@ def _block_maxima(chunk: Any, start: int, *rest: Any) -> tuple[npt.NDArray[np.in
     small = xp.asarray(rotation, dtype=chunk.dtype, device=device)
     cuts = [slice(row, min(row + _BLOCK, chunk.shape[0])) for row in range(0, chunk.shape[0], _BLOCK)]
     memory = xp.empty((_BLOCK, small.shape[1]), dtype=chunk.dtype, device=device)
-    largest = []
+    largest, longest = [], 0.0
     for cut in cuts:
         rows = chunk[cut]
         if chosen and not chosen[0][cut].all():
             rows = rows[xp.asarray(chosen[0][cut], device=device)]
+        squares = xp.vecdot(rows, rows)
+        if rows.shape[0]:
+            longest = max(longest, float(xp.max(squares)) ** 0.5)
         if shortest:
-            rows = rows[xp.vecdot(rows, rows) >= shortest**2]
+            rows = rows[squares >= shortest**2]
         loadings = memory[: rows.shape[0]]
         xp.matmul(rows, small, out=loadings)
         xp.abs(loadings, out=loadings)
         largest.append(to_numpy(_column_maxima(xp, loadings)))
-    entry = max(float(xp.max(chunk)), -float(xp.min(chunk))) if chunk.shape[1] else 0.0
-    return start + np.array([cut.start for cut in cuts], dtype=np.int64), np.array(largest), entry
+    if not _SQUARES[0] < longest**2 < _SQUARES[1]:
+        longest = chunk.shape[1] ** 0.5 * max(float(xp.max(chunk)), -float(xp.min(chunk))) if chunk.shape[1] else 0.0
+    return start + np.array([cut.start for cut in cuts], dtype=np.int64), np.array(largest), 1.001 * longest
 
 
 def _column_maxima(xp: Any, values: Any) -> Any:

@@ -18,6 +18,7 @@ from tasks.errors import NumericalError, UserError
 from tasks.operators.rows import CHUNK, Vector, first_not_finite, in_order
 
 R = TypeVar("R")
+Places = npt.NDArray[np.int64]
 
 #: Bytes of pieces that stay in memory once they were read.
 KEEP = 2**30
@@ -128,16 +129,15 @@ class StoredRows:
             yield from results
 
     def take(self, rows: npt.NDArray[np.integer]) -> Vector:
-        """See `Rows.take`: reads the pieces that hold them."""
-        wanted = np.asarray(rows)
-        wanted = np.where(wanted < 0, wanted + len(self), wanted)
-        if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
-            raise IndexError(f"rows {wanted.min()} to {wanted.max()} of {len(self)}")
-        held_by = np.searchsorted(self.bounds, wanted, side="right") - 1
-        taken = np.empty((len(wanted), self._columns), dtype=self._dtype)
-        for number in np.unique(held_by):
-            here = held_by == number
-            taken[here] = self.piece(int(number))[wanted[here] - self.bounds[number]]
+        """See `Rows.take`: reads the pieces that hold them, one on each core."""
+        taken = np.empty((len(rows), self._columns), dtype=self._dtype)
+
+        def one(some: tuple[int, Places, Places]) -> None:
+            number, places, inside = some
+            taken[places] = self.piece(number)[inside]
+
+        for _ in in_order(one, list(by_piece(self.bounds, rows))):
+            pass
         return taken
 
     def part(self, first: int, last: int) -> StoredRows:
@@ -165,6 +165,30 @@ class StoredRows:
         if (bad := first_not_finite(rows, self.bounds[number])) is not None:
             raise NumericalError(f"row {bad} of a stored matrix of shape {self.shape} is not finite")
         self._checked.add(number)
+
+
+def by_piece(bounds: Sequence[int], rows: npt.NDArray[np.integer]) -> Iterator[tuple[int, Places, Places]]:
+    """Which pieces hold some rows.
+
+    Args:
+        bounds: Row at which each piece starts, and N.
+        rows: (k,) in any order; below 0 they count from the end.
+
+    Yields:
+        Number of a piece, where its rows stand among the k, and which of its own rows they are.
+
+    Raises:
+        IndexError: There is no such row.
+    """
+    wanted = np.asarray(rows, dtype=np.int64)
+    wanted = np.where(wanted < 0, wanted + bounds[-1], wanted)
+    if wanted.size and not (wanted.min() >= 0 and wanted.max() < bounds[-1]):
+        raise IndexError(f"rows {wanted.min()} to {wanted.max()} of {bounds[-1]}")
+    held_by = np.searchsorted(bounds, wanted, side="right") - 1
+    order = np.argsort(held_by, kind="stable")
+    numbers, starts = np.unique(held_by[order], return_index=True)
+    for number, places in zip(numbers.tolist(), np.split(order, starts)[1:], strict=True):
+        yield number, places, wanted[places] - bounds[number]
 
 
 def map_piece(
