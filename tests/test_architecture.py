@@ -1,6 +1,7 @@
 """The walls of the house: who may import whom (README of tasks/)."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -23,14 +24,17 @@ SHARED = ("errors", "threads")
 SOURCES = sorted([*ROOT.glob("tasks/**/*.py"), *ROOT.glob("flows/**/*.py")])
 
 
+@functools.cache
 def imports(path):
     """Full names of everything a module imports, wherever in it."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(found)
 
 
 def room_of(name):

@@ -20,8 +20,8 @@ from tasks.batches.pool import (
     Picks,
     PoolView,
     check_supply,
+    needed,
 )
-from tasks.errors import UserError
 
 NAME = "adversarial-bim"
 
@@ -57,17 +57,13 @@ def pick_adversarial_bim(
         UserError: The pool view has no features or no gradient.
     """
     check_supply(pool, n, NAME)
-    if pool.features is None or pool.gradient is None:
-        missing = "features" if pool.features is None else "gradient"
-        raise UserError(
-            f"the strategy needs {missing}", where=f"strategy {NAME}", expected=f"a pool view with {missing}"
-        )
+    features, gradient = needed(pool.features, "features", NAME), needed(pool.gradient, "gradient", NAME)
     if n == 0:
         return picks(np.empty(0), np.empty(0), ())
     priority = rng.permutation(len(pool))
-    moves = _Moves(pool.gradient, step, reach, steps, n)
-    points = _Points(np.empty((0, pool.features.shape[1])), np.empty(0), np.empty(0, dtype=np.int64))
-    for part in pool.features.map(_move, moves, along=(pool.open, priority)):
+    moves = _Moves(gradient, step, reach, steps, n)
+    points = _Points(np.empty((0, features.shape[1])), np.empty(0), np.empty(0, dtype=np.int64))
+    for part in features.map(_move, moves, along=(pool.open, priority)):
         points = points.beside(part).highest(n)
     if points.height[-1] <= 0:
         raise ExhaustedStrategy(
@@ -77,7 +73,7 @@ def pick_adversarial_bim(
             expected=f"{n} points with a positive variance",
             todo="Give the slot a smaller share, or part of it to the strategy random.",
         )
-    rows, distance = claim_nearest(pool.features, pool.open, points.place, rng.permutation(len(pool)))
+    rows, distance = claim_nearest(features, pool.open, points.place, rng.permutation(len(pool)))
     reasons = tuple(f"{d:.3g} from a point of variance {h:.3g}" for d, h in zip(distance, points.height, strict=True))
     return picks(rows, points.height, reasons)
 

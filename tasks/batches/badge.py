@@ -11,8 +11,7 @@ import numpy as np
 from tasks.batches.d2_sampling import draw_by_square
 from tasks.batches.nearest import Nearest
 from tasks.batches.pointwise import picks
-from tasks.batches.pool import FloatArray, Picks, PoolView, check_supply
-from tasks.errors import UserError
+from tasks.batches.pool import FloatArray, Picks, PoolView, check_supply, needed
 from tasks.operators.rows import MemoryRows, Rows
 from tasks.operators.views import SideBySide, Transformed
 from tasks.threads import one_blas_thread
@@ -47,9 +46,7 @@ def pick_badge(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
         UserError: The pool view has no embedding.
     """
     check_supply(pool, n, NAME)
-    if pool.embedding is None:
-        raise UserError("the strategy needs embedding", where=f"strategy {NAME}", expected="a pool view with embedding")
-    gradients = gradient_embedding(pool.embedding, hallucinated(pool, rng))
+    gradients = gradient_embedding(needed(pool.embedding, "embedding", NAME), hallucinated(pool, rng))
     with one_blas_thread():
         near = Nearest(pool, gradients, np.flatnonzero(pool.pending))
         rows, square = draw_by_square(near, n, rng, NAME, (near.square > 0).astype(np.float64))

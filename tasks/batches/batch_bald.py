@@ -9,7 +9,16 @@ import numpy as np
 from pydantic import Field
 
 from tasks.batches.pointwise import picks
-from tasks.batches.pool import ExhaustedStrategy, FloatArray, IntArray, Picks, PoolView, check_supply, seeded_argmax
+from tasks.batches.pool import (
+    ExhaustedStrategy,
+    FloatArray,
+    IntArray,
+    Picks,
+    PoolView,
+    check_supply,
+    needed,
+    seeded_argmax,
+)
 from tasks.batches.probabilities import entropy, member_probabilities, require_classes
 from tasks.errors import UserError
 
@@ -54,14 +63,14 @@ def pick_batch_bald(
 
     Raises:
         ExhaustedStrategy: If n > P, or if nothing left tells the members apart.
-        UserError: The readout is continuous, or has too many joint classes.
+        UserError: The readout is continuous or has too many joint classes, or the pool view has no members.
     """
     check_supply(pool, n, NAME)
     require_classes(pool, NAME)
     if n == 0:
         return picks(np.empty(0), np.empty(0), ())
     candidates = np.flatnonzero(pool.open)
-    known = _Known.nothing(pool.members.shape[1])
+    known = _Known.nothing(needed(pool.members, "members", NAME).shape[1])
     for row in np.flatnonzero(pool.pending).tolist():
         known = known.add(_joint(pool, np.array([row]))[0], configurations, rng)
     gain = np.full(len(candidates), np.inf)
@@ -139,7 +148,7 @@ def _largest(values: FloatArray, count: int) -> IntArray:
 
 def _joint(pool: PoolView, rows: IntArray) -> FloatArray:
     """(k, M, C): what the members say of some rows; of several outputs the joint classes (independent in a member)."""
-    said = member_probabilities(pool, rows)
+    said = member_probabilities(needed(pool.members, "members", NAME)[rows], pool.kind)
     joint = said[:, :, 0]
     if joint.shape[-1] ** said.shape[2] > _JOINT:
         raise UserError(

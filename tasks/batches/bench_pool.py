@@ -6,7 +6,7 @@ knows some of the library much less than the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,19 +119,21 @@ def centred(members: Float32) -> Float32:
     return factor
 
 
-def open_pool(folder: Path, sizes: Sizes, needs: tuple[str, ...] = ()) -> PoolView:
+def open_pool(folder: Path, sizes: Sizes, needs: Collection[str] = ()) -> PoolView:
     """The pool that was written, as a strategy sees it.
 
     Args:
         folder: Where it was written.
         sizes: Of the pool.
-        needs: features, embedding, gradient, as the strategy asks for.
+        needs: members, features, embedding, gradient, as the strategy asks for.
     """
     variance = np.load(folder / "variance.npy")
     given: dict[str, Any] = {}
     if sizes.features:
         features = open_rows(folder, "features", sizes)
         given = {name: features for name in ("features", "embedding") if name in needs}
+    if "members" in needs:
+        given["members"] = np.load(folder / "members.npy", mmap_mode="r" if sizes.from_disk else None)
     if "gradient" in needs:
         given["gradient"] = Slopes(sizes)
     return PoolView(
@@ -139,7 +141,6 @@ def open_pool(folder: Path, sizes: Sizes, needs: tuple[str, ...] = ()) -> PoolVi
         eigenvalues=np.load(folder / "eigenvalues.npy"),
         variance=variance,
         predictions=np.load(folder / "predictions.npy"),
-        members=np.load(folder / "members.npy", mmap_mode="r" if sizes.from_disk else None),
         noise=np.full(sizes.library, noise_of(variance)),
         open=np.arange(sizes.library) < sizes.pool,
         kind=sizes.kind,

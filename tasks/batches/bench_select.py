@@ -14,7 +14,7 @@ import numpy.typing as npt
 import zarr
 
 from tasks.batches.bench_pool import Sizes, open_pool, open_rows
-from tasks.batches.pool import FloatArray, IntArray
+from tasks.batches.pool import FloatArray, IntArray, Kind
 from tasks.batches.registry import STRATEGIES
 from tasks.errors import UserError
 from tasks.operators.cobias import Cobias, cobias_factor, quadratic_delta
@@ -154,18 +154,21 @@ def _read(chunks: zarr.Array[Any], stop: int, start: int) -> int:
 
 def _strategy(name: str, asked: Mapping[str, Any]) -> Job:
     strategy = STRATEGIES[name]
+    kind: Kind = "continuous" if "continuous" in strategy.kinds else strategy.kinds[0]
+    needs = strategy.needed(kind)
     sizes = Sizes(
         pool=asked["pool"],
         observed=asked["observed"],
         members=asked["members"],
-        features=asked["features"] if strategy.needs else 0,
-        kind="continuous" if "continuous" in strategy.kinds else strategy.kinds[0],
+        features=asked["features"] if set(needs) - {"members"} else 0,
+        kind=kind,
         from_disk=asked["from_disk"],
     )
-    parts = ("members", "predictions", "variance", "coordinates", *(("features",) if sizes.features else ()))
+    members, features = ("members",) if "members" in needs else (), ("features",) if sizes.features else ()
+    parts = ("predictions", "variance", "coordinates", *members, *features)
 
     def prepare(folder: Path, move: Move) -> Callable[[], IntArray]:
-        pool = open_pool(folder, sizes, strategy.needs)
+        pool = open_pool(folder, sizes, needs)
         pool = replace(pool, coordinates=move(pool.coordinates))
         return lambda: strategy.pick(pool, asked["batch"], np.random.default_rng(_SEED)).rows
 

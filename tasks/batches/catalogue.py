@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from tasks.batches.options import options_model
+from tasks.batches.pool import Kind
 from tasks.batches.registry import ANY, STRATEGIES, Strategy
 from tasks.errors import UserError
 
@@ -84,11 +85,16 @@ def _item(name: str, strategy: Strategy, told: dict[str, str]) -> str:
         said = "; ".join(f"`{key}` ({field.default}): {field.description}".rstrip(".") for key, field in options)
         parts.append(f"Options: {said}.")
     if strategy.needs:
-        parts.append(f"Needs {' and '.join(strategy.needs)}.")
+        parts.append(f"Needs {' and '.join(map(_need, strategy.needs.items()))}.")
     if strategy.instead:
         parts.append(f"Other readouts: `{strategy.instead}`.")
     parts.append(f"*Fails:* {told['Fails']}")
     return " ".join(parts)
+
+
+def _need(need: tuple[str, tuple[Kind, ...]]) -> str:
+    part, kinds = need
+    return part if kinds == ANY else f"{part} ({', '.join(kinds)})"
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def pick_greedy_hits(
         ExhaustedStrategy: If n > P.
         UserError: No such output, or tail both for classes.
     """
-    value, _ = hit_values(pool, NAME, tail, output)
+    value = hit_values(pool, NAME, tail, output)
     return pick_largest(
         pool, n, rng, NAME, value, lambda s, place: f"predicted {tail} value {s:.3g}, number {place}", -np.inf, "value"
     )

@@ -12,8 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from tasks.batches.claims import claim_nearest
 from tasks.batches.pointwise import picks
-from tasks.batches.pool import BoolArray, ExhaustedStrategy, IntArray, Picks, PoolView, check_supply
-from tasks.errors import UserError
+from tasks.batches.pool import BoolArray, ExhaustedStrategy, IntArray, Picks, PoolView, check_supply, needed
 from tasks.operators.passes import to_numpy
 from tasks.operators.rows import Rows
 from tasks.threads import OneThread
@@ -74,10 +73,9 @@ def pick_k_means_embedding(pool: PoolView, n: int, rng: np.random.Generator) -> 
     return _pick(pool, pool.embedding, n, rng, EMBEDDING, "embedding")
 
 
-def _pick(pool: PoolView, rows: Rows | None, n: int, rng: np.random.Generator, name: str, part: str) -> Picks:
+def _pick(pool: PoolView, given: Rows | None, n: int, rng: np.random.Generator, name: str, part: str) -> Picks:
     check_supply(pool, n, name)
-    if rows is None:
-        raise UserError(f"the strategy needs {part}", where=f"strategy {name}", expected=f"a pool view with {part}")
+    rows = needed(given, part, name)
     if n == 0:
         return picks(np.empty(0), np.empty(0), ())
     candidates = np.flatnonzero(pool.open)

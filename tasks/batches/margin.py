@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.batches.pointwise import pick_largest
-from tasks.batches.pool import FloatArray, Picks, PoolView
+from tasks.batches.pool import FloatArray, Picks, PoolView, needed
 from tasks.batches.probabilities import mean_probabilities
 
 NAME = "margin"
@@ -27,6 +27,7 @@ def pick_margin(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
 
     Raises:
         ExhaustedStrategy: If n > P, or if fewer than n perturbations have a positive score.
+        UserError: Of a continuous readout the pool view has no members.
     """
     if pool.kind == "continuous":
         return pick_largest(
@@ -40,10 +41,10 @@ def pick_margin(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
 
 
 def _range(pool: PoolView) -> FloatArray:
-    rows = np.flatnonzero(pool.open)
+    rows, said = np.flatnonzero(pool.open), needed(pool.members, "members", NAME)
     score = np.empty(len(rows))
     for start in range(0, len(rows), 65536):
-        members = pool.members[rows[start : start + 65536]]
+        members = said[rows[start : start + 65536]]
         spread = members.max(axis=1).astype(np.float64) - members.min(axis=1)
         score[start : start + 65536] = spread if spread.ndim == 1 else np.sqrt(np.square(spread).sum(axis=1))
     return score

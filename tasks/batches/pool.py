@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tasks.errors import NumericalError, UserError
 from tasks.operators.rows import MemoryRows, Rows
 
+T = TypeVar("T")
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -36,7 +37,8 @@ class PoolView:
         eigenvalues: (r,) Λ₊, descending [readout unit squared].
         variance: (N,) diagonal of the operator [readout unit squared].
         predictions: (N,) mean over members [readout unit], or probability of class 1; (N, C) of several.
-        members: (N, M) prediction of each member, or probability of class 1; (N, M, C) of several outputs or classes.
+        members: (N, M) prediction of each member, or probability of class 1; (N, M, C) of several outputs or classes;
+            for strategies that look at them.
         noise: (N,) σ²_Y, variance of a new measurement of each [readout unit squared]; zeros when left out.
         open: (N,) who may be picked; everybody when left out.
         pending: (N,) who has been chosen and is not in the model yet; nobody when left out.
@@ -54,7 +56,7 @@ class PoolView:
     eigenvalues: FloatArray
     variance: FloatArray
     predictions: FloatArray
-    members: npt.NDArray[np.floating]
+    members: npt.NDArray[np.floating] | None = None
     noise: FloatArray = field(default_factory=lambda: np.empty(0))
     open: BoolArray = field(default_factory=lambda: np.empty(0, dtype=bool))
     pending: BoolArray = field(default_factory=lambda: np.empty(0, dtype=bool))
@@ -153,6 +155,23 @@ def check_supply(pool: PoolView, n: int, strategy: str) -> None:
             expected=f"at least {n}",
             todo="Ask for fewer perturbations.",
         )
+
+
+def needed(part: T | None, name: str, strategy: str) -> T:
+    """A part of the pool view that may be left out, for a strategy that needs it.
+
+    Args:
+        part: The part.
+        name: What it is called.
+        strategy: Who needs it.
+
+    Raises:
+        UserError: The view is without it.
+    """
+    if part is None:
+        expected = f"a pool view with {name}"
+        raise UserError(f"the strategy needs {name}", where=f"strategy {strategy}", expected=expected)
+    return part
 
 
 def seeded_argmax(values: FloatArray, rng: np.random.Generator) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import entr
 
-from tasks.batches.pool import FloatArray, IntArray, Kind, PoolView
+from tasks.batches.pool import FloatArray, Kind, PoolView, needed
 from tasks.errors import NumericalError, UserError
 
 #: Probabilities of a block in float64: 16 MiB at a time.
@@ -29,25 +29,25 @@ def by_members(pool: PoolView, name: str, function: Callable[[FloatArray], Float
         (P,) in the order of the open rows.
 
     Raises:
-        UserError: The readout has no classes.
+        UserError: The readout has no classes, or the pool view no members.
         NumericalError: Values that are no probabilities.
     """
     require_classes(pool, name)
-    rows = np.flatnonzero(pool.open).astype(np.int64)
+    said = needed(pool.members, "members", name)
+    rows = np.flatnonzero(pool.open)
     score = np.empty(len(rows))
-    numbers = 2 * int(np.prod(pool.members.shape[1:]))
+    numbers = 2 * int(np.prod(said.shape[1:]))
     step = max(1, _NUMBERS // numbers)
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
-        score[start : start + step] = function(member_probabilities(pool, part))
+        score[start : start + step] = function(member_probabilities(said[part], pool.kind))
     return score
 
 
-def member_probabilities(pool: PoolView, rows: IntArray) -> FloatArray:
-    """(k, M, T, C) float64: what each member says of some rows."""
-    members = pool.members[rows].astype(np.float64)
-    given = members[..., None] if members.ndim == 2 else members
-    return _classes(given, pool.kind)
+def member_probabilities(members: npt.NDArray[np.floating], kind: Kind) -> FloatArray:
+    """(k, M, T, C) float64 of some rows of `PoolView.members`: what each member says of them."""
+    given = members.astype(np.float64)
+    return _classes(given[..., None] if given.ndim == 2 else given, kind)
 
 
 def mean_probabilities(pool: PoolView, name: str) -> FloatArray:

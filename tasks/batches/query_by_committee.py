@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.batches.pointwise import pick_largest
-from tasks.batches.pool import FloatArray, Picks, PoolView
+from tasks.batches.pool import FloatArray, Picks, PoolView, needed
 from tasks.batches.probabilities import by_members, entropy
 
 NAME = "query-by-committee"
@@ -27,6 +27,7 @@ def pick_query_by_committee(pool: PoolView, n: int, rng: np.random.Generator) ->
 
     Raises:
         ExhaustedStrategy: If n > P, or if the members are unanimous on all but fewer than n.
+        UserError: The pool view has no members.
     """
     if pool.kind == "continuous":
         score, what = _variance(pool), "variance of the members"
@@ -45,10 +46,10 @@ def vote_entropy(members: FloatArray) -> FloatArray:
 
 
 def _variance(pool: PoolView) -> FloatArray:
-    rows = np.flatnonzero(pool.open)
+    rows, said = np.flatnonzero(pool.open), needed(pool.members, "members", NAME)
     score = np.empty(len(rows))
     for start in range(0, len(rows), 16384):
-        members = pool.members[rows[start : start + 16384]].astype(np.float64)
+        members = said[rows[start : start + 16384]].astype(np.float64)
         # Members that agree exactly have a variance of 0, not of rounding.
         agree = (members == members[:, :1]).all(axis=1)
         variance = np.where(agree, 0.0, members.var(axis=1, ddof=1))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from tasks.batches.adversarial import pick_adversarial_bim
 from tasks.batches.badge import pick_badge
@@ -44,7 +44,8 @@ class Strategy:
         kinds: Readouts it is defined for.
         noise_aware: Whether it uses `pool.noise`.
         batch_aware: Whether a pick depends on the picks before it.
-        needs: Parts of the pool view that may be left out unless a strategy needs them: features, embedding, gradient.
+        needs: Parts of the pool view that are left out unless a strategy needs them (members, features, embedding,
+            gradient), and the readouts for which it does.
         instead: Strategy that does the same for the readouts it is not defined for.
     """
 
@@ -52,24 +53,30 @@ class Strategy:
     kinds: tuple[Kind, ...] = ANY
     noise_aware: bool = False
     batch_aware: bool = False
-    needs: tuple[str, ...] = ()
+    needs: Mapping[str, tuple[Kind, ...]] = field(default_factory=dict)
     instead: str = ""
+
+    def needed(self, kind: Kind) -> tuple[str, ...]:
+        """What it needs for a kind of readout."""
+        return tuple(part for part, kinds in self.needs.items() if kind in kinds)
 
 
 STRATEGIES: dict[str, Strategy] = {
     "random": Strategy(pick_random),
     "in-order": Strategy(pick_in_order),
     "top-variance": Strategy(pick_top_variance),
-    "soft-bald": Strategy(pick_soft_bald),
+    "soft-bald": Strategy(pick_soft_bald, needs={"members": CLASSES}),
     "error-sampling": Strategy(pick_error_sampling),
     "least-confidence": Strategy(pick_least_confidence, CLASSES, instead="top-variance"),
-    "margin": Strategy(pick_margin),
+    "margin": Strategy(pick_margin, needs={"members": ("continuous",)}),
     "maximum-entropy": Strategy(pick_maximum_entropy, noise_aware=True),
-    "query-by-committee": Strategy(pick_query_by_committee),
-    "batch-bald": Strategy(pick_batch_bald, CLASSES, batch_aware=True, instead="max-determinant"),
-    "adversarial-bim": Strategy(pick_adversarial_bim, needs=("features", "gradient")),
+    "query-by-committee": Strategy(pick_query_by_committee, needs={"members": ANY}),
+    "batch-bald": Strategy(
+        pick_batch_bald, CLASSES, batch_aware=True, needs={"members": CLASSES}, instead="max-determinant"
+    ),
+    "adversarial-bim": Strategy(pick_adversarial_bim, needs={"features": ANY, "gradient": ANY}),
     "greedy-hits": Strategy(pick_greedy_hits),
-    "ucb": Strategy(pick_ucb),
+    "ucb": Strategy(pick_ucb, needs={"members": ("multi-class",)}),
     "eigenmodes": Strategy(pick_eigenmodes, batch_aware=True),
     "expected-improvement": Strategy(pick_expected_improvement, noise_aware=True, batch_aware=True),
     "expected-improvement-backward": Strategy(pick_expected_improvement_backward, noise_aware=True, batch_aware=True),
@@ -77,7 +84,7 @@ STRATEGIES: dict[str, Strategy] = {
     "eigenspace-clusters": Strategy(pick_eigenspace_clusters, batch_aware=True),
     "k-centre": Strategy(pick_k_centre, batch_aware=True),
     "d2-sampling": Strategy(pick_d2_sampling, batch_aware=True),
-    "badge": Strategy(pick_badge, batch_aware=True, needs=("embedding",)),
-    "k-means-features": Strategy(pick_k_means_features, batch_aware=True, needs=("features",)),
-    "k-means-embedding": Strategy(pick_k_means_embedding, batch_aware=True, needs=("embedding",)),
+    "badge": Strategy(pick_badge, batch_aware=True, needs={"embedding": ANY}),
+    "k-means-features": Strategy(pick_k_means_features, batch_aware=True, needs={"features": ANY}),
+    "k-means-embedding": Strategy(pick_k_means_embedding, batch_aware=True, needs={"embedding": ANY}),
 }

@@ -65,5 +65,5 @@ def read_slots(slots: Sequence[Slot], hits: Hits | None, kind: Kind, where: str 
             raise UserError("one strategy in two slots", where=where, got=name, todo="Add their shares up.")
         options = read_options(name, strategy.pick, slot.options)
         share = slot.share if hits and slot is wanted[-1] else slot.share * rest
-        orders.append(Order(name, share, partial(strategy.pick, **options), strategy.needs))
+        orders.append(Order(name, share, partial(strategy.pick, **options), strategy.needed(kind)))
     return orders

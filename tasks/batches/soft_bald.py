@@ -38,6 +38,7 @@ def pick_soft_bald(
 
     Raises:
         ExhaustedStrategy: If n > P, or if fewer than n perturbations have a positive information.
+        UserError: Of a readout of classes the pool view has no members.
     """
     if pool.kind == "continuous":
         information = pool.variance[pool.open].clip(0.0)

@@ -25,8 +25,8 @@ from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
 from tasks.ensembles import ensemble_from_tensors
 from tasks.ensembles.gradient import STEPPED, VarianceGradient
+from tasks.ensembles.task import mean_prediction
 from tasks.errors import UserError
-from tasks.operators.rows import MemoryRows
 from tasks.operators.stored_rows import StoredRows
 from tasks.operators.task import Omega, coordinate_rows, load_rows
 
@@ -82,7 +82,7 @@ def propose_batch(
         trained = standing["perturbation"].isin(cp.load(training)["perturbation"]).to_numpy(bool)
         chosen, hidden, vetoed = (standing[name].to_numpy(bool) for name in ("chosen", "hidden", "vetoed"))
         open_ = ~chosen | back
-        view = _pool_view(cp, omega, inputs, len(chunks), config, open_, ~open_ & ~trained)
+        view = _pool_view(cp, omega, chunks, inputs, config, open_, ~open_ & ~trained)
         repeats = back if batch.abandoned == "repeat" else np.zeros_like(back)
         wells = perturbations_per_round(plates, plates.per_round)
         table = compose(
@@ -113,9 +113,11 @@ def propose_batch(
 def _view_inputs(
     omega: Omega, fitted: Outputs, chunks: Sequence[Outputs], library: Ref, config: CampaignConfig
 ) -> dict[str, Ref]:
-    """What strategies see is read from these; parts that only some of them need, only where a slot needs them."""
-    orders = read_slots(config.batch.slots, config.batch.hits, config.readout.kind)
-    needs = {need for order in orders for need in order.needs}
+    """What strategies see is read from these; parts that only some of them need, only where a slot needs them.
+
+    Members in any case: their mean is what strategies see of the predictions.
+    """
+    needs = _needs(config)
     inputs = {"omega eigenvalues": omega.modes["eigenvalues"]}
     inputs |= omega.inputs("chunks", "coordinates", "diagonal") | omega.inputs("parts", "noise")
     inputs |= {f"chunk {i:05d} members": chunk["members"] for i, chunk in enumerate(chunks)}
@@ -128,38 +130,57 @@ def _view_inputs(
     return inputs
 
 
+def _needs(config: CampaignConfig) -> set[str]:
+    """Parts of the pool view that some slot needs."""
+    orders = read_slots(config.batch.slots, config.batch.hits, config.readout.kind)
+    return {need for order in orders for need in order.needs}
+
+
 def _pool_view(
     cp: Checkpointer,
     omega: Omega,
+    chunks: Sequence[Outputs],
     inputs: Mapping[str, Ref],
-    chunks: int,
     config: CampaignConfig,
     open_: BoolArray,
     pending: BoolArray,
 ) -> PoolView:
-    """What strategies see. Features, embedding and gradient only where they are among the inputs."""
-
-    def joined(name: str) -> NDArray[Any]:
-        return np.concatenate([cp.load(inputs[f"chunk {i:05d} {name}"]) for i in range(chunks)])
-
-    members = joined("members")
-    gradient = None
-    if "tensors" in inputs:
-        gradient = VarianceGradient(ensemble_from_tensors(cp.load(inputs["tensors"]), cp.load(inputs["facts"])))
+    """What strategies see. Of size N × members it holds no more than what a slot needs."""
+    parts: dict[str, Any] = {}
+    needs = _needs(config)
+    if "members" in needs:
+        parts["members"] = _all_members(cp, chunks, len(open_))
+    if "features" in needs:
+        parts["features"] = StoredRows.of_zarr(open_rows(cp.store, inputs["library"]))
+    if "embedding" in needs:
+        parts["embedding"] = StoredRows.of_refs(cp.store, [chunk["features"] for chunk in chunks])
+    if "gradient" in needs:
+        ensemble = ensemble_from_tensors(cp.load(inputs["tensors"]), cp.load(inputs["facts"]))
+        parts["gradient"] = VarianceGradient(ensemble)
     return PoolView(
         coordinates=coordinate_rows(cp, omega),
         eigenvalues=cp.load(inputs["omega eigenvalues"]),
         variance=load_rows(cp, omega.refs("chunks", "diagonal")),
         noise=load_rows(cp, omega.refs("parts", "noise")),
-        predictions=members.mean(axis=1, dtype=np.float64),
-        members=members,
+        predictions=mean_prediction(cp, chunks),
         open=open_,
         pending=pending,
         kind=config.readout.kind,
-        features=StoredRows.of_zarr(open_rows(cp.store, inputs["library"])) if "library" in inputs else None,
-        embedding=MemoryRows(joined("features")) if "chunk 00000 features" in inputs else None,
-        gradient=gradient,
+        **parts,
     )
+
+
+def _all_members(cp: Checkpointer, chunks: Sequence[Outputs], size: int) -> NDArray[Any]:
+    """(N, …) what every member says of the library; beside it one chunk is in memory."""
+    first, *others = (chunk["members"] for chunk in chunks)
+    part = cp.load(first)
+    said, start = np.empty((size, *part.shape[1:]), dtype=part.dtype), len(part)
+    said[:start] = part
+    for ref in others:
+        part = cp.load(ref)
+        said[start : start + len(part)] = part
+        start += len(part)
+    return said
 
 
 def initial_design(annotation: pd.DataFrame, config: CampaignConfig) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tasks.batches.pointwise import pick_largest
 from tasks.batches.pool import Picks, PoolView
-from tasks.batches.tails import Tail, hit_values
+from tasks.batches.tails import Tail, hit_spread, hit_values
 
 NAME = "ucb"
 
@@ -37,15 +37,15 @@ def pick_ucb(
 
     Raises:
         ExhaustedStrategy: If n > P.
-        UserError: No such output, or tail both for classes.
+        UserError: No such output, tail both for classes, or no members in the pool view of several outputs.
     """
-    value, sd = hit_values(pool, NAME, tail, output)
+    value = hit_values(pool, NAME, tail, output)
     return pick_largest(
         pool,
         n,
         rng,
         NAME,
-        value + beta * sd,
+        value + beta * hit_spread(pool, NAME, output),
         lambda s, place: f"{tail} value up to {s:.3g} (β = {beta:g}), number {place}",
         -np.inf,
         "value",

@@ -114,10 +114,32 @@ def chunk_inputs(chunks: Sequence[Outputs]) -> dict[str, Ref]:
     return {f"chunk {i:05d} {name}": ref for i, chunk in enumerate(chunks) for name, ref in chunk.refs.items()}
 
 
-def load_prediction(cp: Checkpointer, chunks: Sequence[Outputs]) -> Prediction:
-    """The prediction of the whole library from its chunks."""
-    loaded = [{name: cp.load(ref) for name, ref in chunk.refs.items()} for chunk in chunks]
-    return Prediction(**{name: np.concatenate([part[name] for part in loaded]) for name in PREDICTED})
+def mean_prediction(cp: Checkpointer, chunks: Sequence[Outputs]) -> NDArray[np.float64]:
+    """(N,) mean over the members, of every row of the library; one chunk's members are in memory at a time."""
+    return np.concatenate([cp.load(chunk["members"]).mean(axis=1, dtype=np.float64) for chunk in chunks])
+
+
+def load_prediction(cp: Checkpointer, chunks: Sequence[Outputs], rows: NDArray[np.integer]) -> Prediction:
+    """What an ensemble says of some rows (k,) of the library, in the order asked for.
+
+    Only the chunks that hold one of them are read, one array at a time.
+
+    Raises:
+        IndexError: There is no such row.
+    """
+    starts = np.cumsum([0, *((chunk["members"].shape or (0,))[0] for chunk in chunks)])
+    if rows.size and not (rows.min() >= 0 and rows.max() < starts[-1]):
+        raise IndexError(f"rows {rows.min()} to {rows.max()} of {starts[-1]}")
+    held_by = np.searchsorted(starts, rows, side="right") - 1
+    said: dict[str, NDArray[Any]] = {}
+    for number in np.unique(held_by).tolist() or [0]:  # without rows the first chunk tells the columns
+        here = held_by == number
+        for name in PREDICTED:
+            part = cp.load(chunks[number][name])[rows[here] - starts[number]]
+            if name not in said:
+                said[name] = np.empty((len(rows), *part.shape[1:]), dtype=part.dtype)
+            said[name][here] = part
+    return Prediction(**said)
 
 
 @dataclass(frozen=True)
@@ -144,16 +166,15 @@ def forward_residuals(
         ids = read_names(cp.store, library)
         table = unseen(cp.load(labels), cp.load(reference.labels))
         rows = ids.get_indexer(pd.Index(table["perturbation"]))
-        said = load_prediction(cp, reference.chunks)
-        members, within, features = said.members[rows], said.within[rows], said.features[rows]
-        standing, epistemic = cp.load(membership).iloc[rows], epistemic_sd(members, within)
+        said = load_prediction(cp, reference.chunks, rows)
+        standing, epistemic = cp.load(membership).iloc[rows], epistemic_sd(said.members, said.within)
         variance = table["variance"].to_numpy(dtype=np.float64)
-        sd = said.sd[rows, 0].astype(np.float64) if said.sd.shape[1] else np.sqrt(epistemic**2 + variance)
+        sd = said.sd[:, 0].astype(np.float64) if said.sd.shape[1] else np.sqrt(epistemic**2 + variance)
         forward = pd.DataFrame(
             {
                 "perturbation": table["perturbation"].to_numpy(),
                 "row": rows,
-                "predicted": members.mean(axis=1, dtype=np.float64),
+                "predicted": said.mean,
                 "epistemic": epistemic,
                 "sd": sd,
                 "measured": table["value"].to_numpy(dtype=np.float64),
@@ -165,9 +186,9 @@ def forward_residuals(
         )
         return {
             "table": Payload("table", forward),
-            "members": Payload("array", members),
-            "within": Payload("array", within),
-            "features": Payload("array", features),
+            "members": Payload("array", said.members),
+            "within": Payload("array", said.within),
+            "features": Payload("array", said.features),
         }
 
     inputs: Mapping[str, Ref] = {

@@ -7,7 +7,7 @@ chunk of the library gives its part of the Gram matrices; their sum gives the mo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -99,7 +99,7 @@ def measure_chunk(store: CheckpointStore, chunk: Chunk, terms: Terms, plan: Plan
         plan.kind,
     )
     columns = [sigma_f.diagonal(), delta.diagonal()]
-    error, label_noise = _grown(store, terms.calibration)
+    error, label_noise = _grown(_At(terms.calibration, store))
     if error is not None:
         # Noise of a class that is measured is no noise of its probability: there the labels' own mean counts.
         known = noise if plan.kind == "continuous" else np.full(len(noise), label_noise)
@@ -210,10 +210,18 @@ def _cobias(store: CheckpointStore, chunk: Chunk, terms: Terms, n: int) -> Facto
     return root_factor(store.load(chunk.reference["features"]), store.load(terms.cobias)["root"])
 
 
+@dataclass(frozen=True)
+class _At:
+    """What is stored somewhere. A reference says its content, so where it is read from is no part of what it equals."""
+
+    ref: Ref
+    store: CheckpointStore = field(compare=False)
+
+
 @lru_cache(maxsize=2)
-def _grown(store: CheckpointStore, calibration: Ref) -> tuple[Error | None, float]:
+def _grown(calibration: _At) -> tuple[Error | None, float]:
     """What evaluates ê, and the mean noise of the labels it was learnt from. Chunks in one process share it."""
-    tensors = store.load(calibration)
+    tensors = calibration.store.load(calibration.ref)
     noise = float(tensors["noise"][0])
     return (ErrorModel.from_tensors(tensors).grow() if "numbers" in tensors else None), noise
 

@@ -110,7 +110,7 @@ def eigenmap_table(
 
 def _first_two(cp: Checkpointer, omega: Omega) -> np.ndarray[Any, Any]:
     """(N, at most 2) coordinates of the leading modes; one chunk is in memory at a time."""
-    return np.concatenate([cp.load(ref)[:, :2] for ref in omega.refs("chunks", "coordinates")])
+    return np.concatenate([cp.load(ref)[:, :2].copy() for ref in omega.refs("chunks", "coordinates")])
 
 
 def _manifests(cp: Checkpointer) -> list[Manifest]:

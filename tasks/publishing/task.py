@@ -12,7 +12,7 @@ from tasks.checkpoints.keys import Stage
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
-from tasks.ensembles.task import chunk_inputs, load_prediction
+from tasks.ensembles.task import chunk_inputs, mean_prediction
 from tasks.operators.task import Omega, load_rows
 from tasks.publishing.screen import build_screen, published_parts
 from tasks.readouts.noise import NoiseModel
@@ -39,7 +39,7 @@ def make_screen(
     def compute() -> dict[str, Payload]:
         obs = cp.load(library).obs
         noise = NoiseModel.model_validate(cp.load(labels["noise"]))
-        mean = load_prediction(cp, chunks).mean
+        mean = mean_prediction(cp, chunks)
         epistemic, bias = np.sqrt(published_parts(load_rows(cp, omega.refs("parts", "variance")), readout.kind)).T
         well_sd = np.sqrt(mean * (1 - mean) if readout.kind == "binary" else noise.well_variance(mean) + noise.reagent)
         predictions = pd.DataFrame(

@@ -11,7 +11,7 @@ from tasks.checkpoints.keys import Stage
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
-from tasks.ensembles.task import chunk_inputs, load_prediction
+from tasks.ensembles.task import chunk_inputs, mean_prediction
 from tasks.stopping.audit import correct
 from tasks.stopping.decision import decide, risk_of_look
 from tasks.stopping.evidence import AuditEvidence, gather_evidence
@@ -81,7 +81,7 @@ def _evidence(
     standing = cp.load(membership).set_index("perturbation")
     audit, training = cp.load(labels["audit"]), cp.load(labels["training"])
     rows = standing.index.get_indexer(audit["perturbation"])
-    mean = load_prediction(cp, chunks).mean
+    mean = mean_prediction(cp, chunks)
     right = np.zeros(len(standing), dtype=bool)
     right[rows] = correct(mean[rows], audit["value"].to_numpy(dtype=np.float64), readout)
     measured = standing.index.isin(training["perturbation"]) | standing.index.isin(audit["perturbation"])

@@ -45,7 +45,7 @@ def test_everything_can_be_timed(name, tmp_path):
 
 def test_the_pool_is_the_eigenspace_of_its_members(tmp_path):
     write_pool(tmp_path, SIZES, ALL)
-    pool = open_pool(tmp_path, SIZES, ("features", "embedding", "gradient"))
+    pool = open_pool(tmp_path, SIZES, ("members", "features", "embedding", "gradient"))
     factor = np.load(tmp_path / "factor.npy").astype(np.float64)
     np.testing.assert_allclose(factor @ factor.T, np.cov(pool.members), atol=1e-5)
     z = pool.coordinates.take(np.arange(430)).astype(np.float64)
@@ -83,7 +83,7 @@ def test_a_larger_pool_begins_with_the_smaller_one(tmp_path):
 def test_members_may_be_probabilities(kind, tmp_path):
     sizes = replace(SIZES, kind=kind)
     write_pool(tmp_path, sizes, ALL)
-    pool = open_pool(tmp_path, sizes)
+    pool = open_pool(tmp_path, sizes, ("members",))
     assert 0 < pool.members.min() < pool.members.max() < 1
     if kind == "multi-class":
         assert pool.members.shape == (430, 9, 3)
@@ -128,7 +128,7 @@ def replaced(pool, part):
     return replace(pool, **{part: np.asarray(given)[order]})
 
 
-BESIDE = ("variance", "predictions", "members", "noise")
+BESIDE = ("variance", "predictions", "noise")
 
 
 @pytest.mark.parametrize("kind", ["continuous", "binary"])
@@ -139,15 +139,15 @@ def test_the_floor_looks_at_what_decides_the_picks(name, kind, tmp_path, monkeyp
     if kind not in strategy.kinds:
         pytest.skip("not defined for it")
     job = job_of({**ASKED, "strategy": name})
-    sizes = replace(job.sizes, kind=kind)
-    write_pool(tmp_path, sizes, job.parts)
-    pool = open_pool(tmp_path, sizes, strategy.needs)
+    sizes, needs = replace(job.sizes, kind=kind), strategy.needed(kind)
+    write_pool(tmp_path, sizes, tuple(part for part in ALL if part in {*job.parts, *needs}))
+    pool = open_pool(tmp_path, sizes, needs)
 
     def picks(of):
         return strategy.pick(of, 7, np.random.default_rng(0)).rows.tolist()
 
     ours = picks(pool)
-    given = ("coordinates", *(part for part in ("features", "embedding") if part in strategy.needs), *BESIDE)
+    given = ("coordinates", *(part for part in ("members", "features", "embedding") if part in needs), *BESIDE)
     deciding = [part for part in given if picks(replaced(pool, part)) != ours]
     looks = pool.open.nbytes + sum(np.asarray(getattr(pool, part))[pool.open].nbytes for part in deciding)
     monkeypatch.setattr(bench_select, "floor_seconds", lambda read, products, columns: read)
