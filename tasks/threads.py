@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 #: Sets a process-wide number of threads to one; answers with what restores it.
 Hold = Callable[[], Callable[[], object]]
@@ -45,9 +46,17 @@ class OneThread:
 
 def hold_blas() -> Callable[[], object]:
     """Linear algebra of numpy and scipy on one thread; answers with what restores it."""
-    limits = threadpool_limits(limits=1, user_api="blas")
+    limits = _libraries().limit(limits=1, user_api="blas")
     restore: Callable[[], object] = limits.restore_original_limits
     return restore
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Libraries of numpy and scipy. Looking for them takes milliseconds, so it is done once, when both are there."""
+    import scipy.linalg  # noqa: F401
+
+    return ThreadpoolController()
 
 
 #: Linear algebra on one thread: how a product is divided among threads changes its rounding. It also is the fast choice

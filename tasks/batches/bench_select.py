@@ -25,6 +25,7 @@ from tasks.operators.floor import floor_seconds
 from tasks.operators.history import ResidualSet
 from tasks.operators.peaks import largest_loadings
 from tasks.operators.rows import CHUNK, Rows, in_order
+from tasks.threads import one_blas_thread
 
 Move = Callable[[Rows], Rows]
 
@@ -254,6 +255,7 @@ def _cobias_diagonal(chunk: npt.NDArray[np.floating], start: int, cobias: Cobias
     return cobias_factor(chunk, cobias).diagonal()
 
 
+@one_blas_thread()
 def _heaviest_rows(factor: Factor) -> IntArray:
     """The row that loads most on each mode."""
     return largest_loadings(eigenmodes(factor), factor).rows

@@ -17,6 +17,7 @@ from tasks.batches.pool import (
     check_supply,
     largest_remainder,
 )
+from tasks.threads import one_blas_thread
 
 NAME = "eigenmodes"
 
@@ -24,6 +25,7 @@ NAME = "eigenmodes"
 SPARE = 8
 
 
+@one_blas_thread()
 def pick_eigenmodes(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
     """Per mode of the operator, the perturbation that loads most on it and is not picked yet.
 

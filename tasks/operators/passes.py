@@ -13,7 +13,6 @@ import array_api_compat
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
-from scipy.linalg.blas import dsyrk
 
 Float64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -33,24 +32,15 @@ def weighted_gram(chunk: Any, start: int, weights: Float64) -> Float64:
 
 def _gram(chunk: Any, chosen: Bools | None, scale: Float64 | None) -> Float64:
     xp = array_api_compat.array_namespace(chunk)
-    total = np.zeros((chunk.shape[1], chunk.shape[1]), order="F")
-    for rows, cut in _blocks(chunk) if chunk.shape[1] else ():
+    total = np.zeros((chunk.shape[1], chunk.shape[1]))
+    for rows, cut in _blocks(chunk):
         block = rows
         if chosen is not None:
             block = block[_beside(xp, chunk, chosen[cut])]
         if scale is not None:
             block = block * _beside(xp, chunk, scale[cut])[:, None]
-        total = _plus_gram(total, block)
-    return np.triu(total) + np.triu(total, 1).T
-
-
-def _plus_gram(total: Float64, block: Any) -> Float64:
-    """The upper triangle of total + BᵀB; scipy's own call of BLAS adds it up in place and spares numpy's copies."""
-    numpy = isinstance(block, np.ndarray)
-    grown: Float64 = (
-        dsyrk(1.0, block.T, beta=1.0, c=total, overwrite_c=1) if numpy else total + to_numpy(block.T @ block)
-    )
-    return grown
+        total += to_numpy(block.T @ block)
+    return total
 
 
 def inner(chunk: Any, start: int, vectors: Float64) -> Float64:

@@ -132,7 +132,7 @@ def _block_maxima(chunk: Any, start: int, *rest: Any) -> tuple[npt.NDArray[np.in
         if rows.shape[0]:
             longest = max(longest, float(xp.max(squares)) ** 0.5)
         if shortest:
-            rows = rows[squares >= shortest**2]
+            rows = xp.take(rows, xp.nonzero(squares >= shortest**2)[0], axis=0)
         loadings = memory[: rows.shape[0]]
         xp.matmul(rows, small, out=loadings)
         xp.abs(loadings, out=loadings)

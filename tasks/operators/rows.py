@@ -111,7 +111,7 @@ class MemoryRows:
 
     def take(self, rows: npt.NDArray[np.integer]) -> Vector:
         """See `Rows.take`."""
-        taken: Vector = self.array[rows]
+        taken: Vector = np.take(self.array, rows, axis=0)  # thrice as fast as indexing
         return taken
 
 
