@@ -41,3 +41,9 @@ def plates() -> Callable[..., PlatesSection]:
         return PlatesSection(**(values | changes))
 
     return build
+
+
+@pytest.fixture
+def lean_peer(monkeypatch):
+    """batchbald_redux collects garbage at every step, which takes seconds in a process that has run many tests."""
+    monkeypatch.setattr("gc.collect", lambda *_: 0)

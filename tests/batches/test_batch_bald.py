@@ -59,6 +59,7 @@ def test_exact_picks_and_gains(classes, n):
     np.testing.assert_allclose(np.cumsum(found.score), totals, rtol=1e-9)
 
 
+@pytest.mark.usefixtures("lean_peer")
 @pytest.mark.parametrize("seed", range(2))
 def test_equals_batchbald_redux(seed):
     batchbald = pytest.importorskip("batchbald_redux.batchbald", reason="the peer is not installed")

@@ -206,6 +206,7 @@ def test_peers_are_of_strategies_there_are():
     assert not installed(replace(PEERS["top-variance"]["bmdal_reg MaxDiag"], package="a_package_that_is_not_there"))
 
 
+@pytest.mark.usefixtures("lean_peer")
 @pytest.mark.parametrize(
     ("strategy", "name", "n"),
     [
@@ -246,6 +247,7 @@ def test_other_peers_pick_among_the_open(strategy, name, tmp_path):
     assert (theirs < 400).all()
 
 
+@pytest.mark.usefixtures("lean_peer")
 def test_batchbald_redux_gets_no_member_that_is_certain(tmp_path):
     """Probabilities of 0 and 1 would make all its scores NaN, and its picks the first rows."""
     given = Given(np.zeros((3, 2)), np.array([[0.5, 0.5], [1.0, 1.0], [0.0, 1.0]], dtype=np.float32), 3, 1.0)

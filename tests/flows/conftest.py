@@ -3,14 +3,35 @@
 import pytest
 from pilots import Pilot
 
+EMIT = "prefect.task_engine.emit_task_run_state_change_event"
+
 
 @pytest.fixture(scope="session", autouse=True)
 def prefect_server():
-    """One real Prefect server for all flows of this process."""
+    """One real Prefect server for all flows of this process, told no more than a test looks at.
+
+    To write down every state of every task costs more than a small round does: see `recorded`. At its end a flow waits
+    until the thread that sends heartbeats wakes up, up to a second.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=400):
+    quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
+    with (
+        temporary_settings(updates=quiet),
+        prefect_test_harness(server_startup_timeout=400),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(EMIT, lambda *_, **__: None)
         yield
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """The server keeps the states of tasks, as it does outside of tests."""
+    from prefect.utilities.engine import emit_task_run_state_change_event
+
+    monkeypatch.setattr(EMIT, emit_task_run_state_change_event)
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
-"""The command as a user runs it: in a process of its own for mistakes, in this one for answers."""
+"""The command as a user runs it: in a process of its own for mistakes of opening, in this one for all else."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from prefect.settings import PREFECT_API_URL
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli import app, main
 
 COMMAND = Path(sys.executable).with_name("hybridscreen")
 
@@ -17,9 +19,19 @@ COMMAND = Path(sys.executable).with_name("hybridscreen")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_LOGGING")}
 
 
-def call(*arguments):
+def call(*arguments, **environment):
     command = [COMMAND, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=ENVIRONMENT)
+    environment = {**ENVIRONMENT, **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=environment)
+
+
+def here(monkeypatch, capsys, *arguments):
+    """The same, in this process."""
+    monkeypatch.setattr("sys.argv", ["hybridscreen", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    return SimpleNamespace(returncode=ended.value.code, stdout=said.out, stderr=said.err)
 
 
 @pytest.mark.parametrize(
@@ -31,11 +43,10 @@ def call(*arguments):
         ({"batch__slots": [{"strategy": "magic", "share": 1.0}]}, "batch.slots"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2_and_nothing_is_written(pilot, change, words):
+def test_a_mistake_is_one_line_and_status_2_and_nothing_is_written(pilot, monkeypatch, capsys, change, words):
     pilot.write(**change)
     before = sorted(pilot.folder.rglob("*"))
-    for command in ("open", "round"):
-        done = call(command, pilot.path)
+    for done in (call("open", pilot.path), here(monkeypatch, capsys, "round", pilot.path)):
         assert done.returncode == 2
         assert done.stdout == ""
         (line,) = done.stderr.splitlines()
@@ -52,7 +63,7 @@ def test_a_bad_library_is_one_line_and_status_2_and_nothing_is_written(pilot, ro
     with (pilot.folder / "library.csv").open("a") as file:
         file.write(row + "\n")
     before = sorted(pilot.folder.rglob("*"))
-    done = call("open", pilot.path)
+    done = call("open", pilot.path, PREFECT_API_URL=PREFECT_API_URL.value())
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert "library.csv" in line
@@ -60,9 +71,10 @@ def test_a_bad_library_is_one_line_and_status_2_and_nothing_is_written(pilot, ro
     assert sorted(pilot.folder.rglob("*")) == before
 
 
-def test_a_missing_file_is_one_line_and_status_2(tmp_path):
-    for command in ("open", "round", "plan", "release", "status", "verify"):
-        done = call(command, tmp_path / "none.yaml")
+def test_a_missing_file_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "none.yaml"
+    others = [here(monkeypatch, capsys, name, path) for name in ("round", "plan", "release", "status", "verify")]
+    for done in (call("open", path), *others):
         assert (done.returncode, done.stdout) == (2, "")
         problem = "the configuration cannot be read; got no such file or directory"
         assert done.stderr == f"hybridscreen: {tmp_path}/none.yaml: {problem}\n"

@@ -24,6 +24,7 @@ def newest_round():
     return run, {task.name: task.state.name for task in tasks}
 
 
+@pytest.mark.usefixtures("recorded")
 def test_hits_read_cached_and_computations_completed(two):
     two.round()
     run, states = newest_round()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli import app, main
 from flows.score import OUTPUTS, score_screen
 from tasks.errors import UserError
 
@@ -317,11 +317,14 @@ def test_a_mistake_is_one_line_and_nothing_is_written(screen, changes, words):
     assert screen.files() == before
 
 
-def test_a_missing_description_is_one_line_and_status_2(tmp_path):
-    done = call(tmp_path / "none.yaml")
-    assert (done.returncode, done.stdout) == (2, "")
+def test_a_missing_description_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["hybridscreen", "score", f"{tmp_path}/none.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
     problem = "the configuration cannot be read; got no such file or directory"
-    assert done.stderr == f"hybridscreen: {tmp_path}/none.yaml: {problem}\n"
+    assert said.err == f"hybridscreen: {tmp_path}/none.yaml: {problem}\n"
 
 
 @pytest.mark.parametrize(

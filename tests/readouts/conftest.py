@@ -14,6 +14,7 @@ from tasks.readouts.noise import NoiseModel
 from tasks.readouts.wells import position_to_well
 
 MakeWells = Callable[..., pd.DataFrame]
+WELLS = [position_to_well(index // 24, index % 24, 384) for index in range(384)]
 
 
 def _plate(
@@ -37,7 +38,7 @@ def _plate(
             "barcode": barcode,
             "attempt": attempt,
             "run": run,
-            "well": [position_to_well(int(r), int(c), 384) for r, c in zip(rows, columns, strict=True)],
+            "well": WELLS[: len(rows)],
             "row": rows,
             "column": columns,
             "role": roles,
@@ -109,7 +110,7 @@ def make_profiles() -> MakeWells:
                     "barcode": f"P{p:02d}",
                     "attempt": 1,
                     "run": run,
-                    "well": [position_to_well(int(r), int(c), 384) for r, c in zip(rows, columns, strict=True)],
+                    "well": WELLS[: len(rows)],
                     "row": rows,
                     "column": columns,
                     "role": ["negcon"] * negcon + ["sample"] * samples,
