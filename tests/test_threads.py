@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import scipy.linalg  # noqa: F401  loads its library before the threads are counted
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tasks.threads import one_blas_thread
