@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 validity components profiles one-control quality ingest fit predict select preprint deimos clean
+.PHONY: demo test lint test-slow test-s3 validity components profiles one-control quality ingest fit predict select preprint deimos stopping clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -58,6 +58,9 @@ preprint: .venv/dev.stamp         ## drops of bias and error, true and estimated
 
 deimos: .venv/dev.stamp           ## expected improvement in one dimension and on MNIST; 50 minutes on one core, needs HYBRIDSCREEN_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/deimos_experiment.py
+
+stopping: .venv/dev.stamp         ## 1,000 simulated campaigns a case: is the certificate right, what does it cost; an hour of one core
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/stopping_simulation.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

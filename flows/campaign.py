@@ -15,7 +15,7 @@ from tasks.errors import UserError
 from tasks.readouts.alignment import ALIGNMENTS, SAMPLE_BASED
 from tasks.readouts.alignment.profiles import PROFILE_ALIGNMENTS
 from tasks.readouts.formats import AUTO, FORMATS
-from tasks.stopping.decision import RULES
+from tasks.stopping.rules import check_stopping
 
 
 @flow(name="open", persist_result=False, validate_parameters=False)
@@ -44,7 +44,6 @@ def checked_config(config_path: str) -> CampaignConfig:
     known: list[tuple[str, str, list[str]]] = [
         ("readout.format", config.readout.format, [AUTO, *FORMATS]),
         (f"alignment.method (for {forms})", config.alignment.method, sorted(methods)),
-        ("stopping.rule", config.stopping.rule, sorted(RULES)),
     ]
     for key, name, names in known:
         if name not in names:
@@ -52,6 +51,7 @@ def checked_config(config_path: str) -> CampaignConfig:
                 f"{key}: unknown name", where=config_path, got=repr(name), expected=f"one of {', '.join(names)}"
             )
     check_batch(config, config_path)
+    check_stopping(config, config_path)
     return config
 
 

@@ -86,11 +86,24 @@ def _with_bar(title: str, call: Callable[[], T]) -> T:
 
 
 @app.command("open")
-def open_(config: Config, as_json: AsJson = False) -> None:
+def open_(
+    config: Config,
+    plan_audit: Annotated[
+        bool, typer.Option("--plan-audit", help="Tell what audits of several sizes cost and buy; write nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Open a campaign: library, audit set, round 0's plates."""
     _checked(config, opened=False)
     from flows.campaign import open_campaign
     from flows.console import answer
+
+    if plan_audit:
+        from flows import audit_plan
+
+        planned = _with_bar("planning", lambda: audit_plan.plan_audit(str(config)))
+        answer(planned, as_json, audit_plan.plan_lines(planned))
+        return
 
     opened = _with_bar("opening", lambda: open_campaign(str(config)))
     state = "opened" if opened.newly else "already open"

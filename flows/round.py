@@ -1,5 +1,8 @@
 """One round: ingest → align → fit → predict → Ω → stop? → choose → publish. A rerun computes only what changed."""
 
+import json
+from typing import Any
+
 from prefect import flow
 from prefect.runtime import flow_run
 
@@ -11,6 +14,7 @@ from flows.operators import error_operator
 from flows.parts import Findings, Intake, Model, Round
 from flows.publishing import publish_round, publish_waiting
 from flows.results import RoundResult
+from tasks.batches.layout import perturbations_per_round
 from tasks.batches.task import propose_batch
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.task import membership
@@ -25,6 +29,7 @@ from tasks.errors import UserError
 from tasks.operators.task import Omega
 from tasks.publishing.task import make_screen
 from tasks.readouts.task import make_labels
+from tasks.stopping.evidence import ControlEvidence, Wells
 from tasks.stopping.task import decide_round
 
 
@@ -56,7 +61,7 @@ def run_round(config_path: str, round_index: int | None = None, plan: bool = Fal
         before = look_back(this, place)
         forward = residuals(this, before[0] if before else None, labels, standing)
         omega = error_operator(this, place, model, labels, standing, forward[0] if forward else None, before)
-    decided, evidence = look(this, intake, labels, standing, model)
+    decided, evidence = look(this, intake, labels, standing, model, forward[0] if forward else None)
     batch = choose(this, intake, omega, model, labels, standing, decided)
     screen = make_screen.submit(
         this.cp, this.config, this.number, this.library, model.chunks, omega, labels, standing, decided["decision"]
@@ -104,16 +109,45 @@ def residuals(this: Round, reference: Reference | None, labels: Outputs, standin
     return [future.result() for future in futures]
 
 
-def look(this: Round, intake: Intake, labels: Outputs, standing: Ref, model: Model) -> tuple[Outputs, str]:
+def look(
+    this: Round, intake: Intake, labels: Outputs, standing: Ref, model: Model, forward: Outputs | None
+) -> tuple[Outputs, str]:
     """Look at the audit once. Computing the same evidence again is the same look and spends no risk."""
-    evidence = digest([labels["training"], labels["audit"], standing, [chunk["members"] for chunk in model.chunks]])
-    wells = intake.wells_used, rows_of(this.library) * this.config.plates.replicates
-    looks, known_risk = earlier_looks(this, evidence)
     config = this.config
+    plates = config.plates
+    seen: list[Any] = [labels["training"], labels["audit"], standing, [chunk["members"] for chunk in model.chunks]]
+    if forward is not None and "lemma" in config.stopping.rule:
+        seen.append(forward["table"])
+    evidence = digest(seen)
+    looks, known_risk = earlier_looks(this, evidence)
     decided = decide_round.submit(
-        this.cp, labels, standing, model.chunks, config.readout, config.stopping, this.number, looks, known_risk, wells
+        this.cp,
+        labels,
+        standing,
+        model.chunks,
+        model.fitted["tensors"],
+        None if forward is None else (this.designs[this.number].batch, forward["table"]),
+        config.readout,
+        config.stopping,
+        this.number,
+        looks,
+        known_risk,
+        Wells(
+            used=intake.wells_used,
+            full=rows_of(this.library) * plates.replicates,
+            next_round=perturbations_per_round(plates, plates.per_round) * plates.replicates,
+        ),
+        earlier_controls(this),
     ).result()
     return decided, evidence
+
+
+def earlier_controls(this: Round) -> list[ControlEvidence]:
+    """The random control in the newest run of every earlier round that tells it."""
+    runs = [run for number in range(this.number) if (run := this.ledger.last_decided(number))]
+    found = this.ledger.storage.read_many(f"{run.folder}/decision.json" for run in runs)
+    told = [json.loads(found[path]).get("control") for path in sorted(found)]
+    return [ControlEvidence.model_validate(control) for control in told if control is not None]
 
 
 def earlier_looks(this: Round, evidence: str) -> tuple[list[tuple[int, float]], float | None]:

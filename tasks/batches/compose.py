@@ -107,7 +107,7 @@ def compose(
     orders = read_slots(slots, hits, pool.kind)
     returned, vetoed, repeats = (_or_nobody(mask, pool) for mask in (returned, vetoed, repeats))
     _check(pool, {"hidden_audit": hidden_audit, "returned": returned, "vetoed": vetoed, "repeats": repeats}, wells)
-    arm_wells = _arm_size(random_arm, wells)
+    arm_wells = arm_size(random_arm, wells)
     arm_seed, *slot_seeds = np.random.SeedSequence(seed).spawn(len(orders) + 1)
     rng = np.random.default_rng(arm_seed)
     again = np.flatnonzero(repeats & ~vetoed)[: wells - arm_wells]
@@ -123,7 +123,8 @@ def compose(
     return _table(records, nothing_left=not (pool.open & ~taken & ~hidden_audit).any())
 
 
-def _arm_size(random_arm: float, wells: int) -> int:
+def arm_size(random_arm: float, wells: int) -> int:
+    """Perturbations of the random arm among so many: its share, rounded, at least one if it is positive."""
     return min(wells, max(1, round(random_arm * wells))) if random_arm > 0 else 0
 
 

@@ -10,8 +10,7 @@ from tasks.campaigns.batch_settings import BatchSection
 from tasks.campaigns.compute_settings import ComputeSection
 from tasks.campaigns.ensemble_settings import EnsembleSection, MlpSettings
 from tasks.campaigns.section import Section, Share
-
-Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
+from tasks.campaigns.stopping_settings import Probability, StoppingSection
 
 
 class CampaignSection(Section):
@@ -278,15 +277,6 @@ class OperatorsSection(Section):
     remaining: bool = Field(
         default=False, description="Operator difference: weigh the drop of the error by the error that remains."
     )
-
-
-class StoppingSection(Section):
-    """When the campaign has measured enough."""
-
-    gamma: Probability = Field(default=0.9, description="Target system accuracy γ.")
-    risk: Probability = Field(default=0.05, description="Allowed probability δ_risk that the certificate is wrong.")
-    rule: str = Field(default="audit", description="Stopping rule.")
-    max_rounds: int = Field(default=8, ge=1, description="Rounds after round 0, at most. The risk is split over them.")
 
 
 class CampaignConfig(Section):

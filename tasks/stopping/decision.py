@@ -1,212 +1,127 @@
-"""Stop or go on: the bound, the risk it spends, and what would change the answer."""
+"""Stop or go on: every rule's finding, what the configured ones decide, and the risk that is spent."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from tasks.campaigns.config import StoppingSection
-from tasks.errors import UserError
-from tasks.stopping.audit import audit_bound
-from tasks.stopping.evidence import AuditEvidence
-
-# Shares of the risk kept back, so that a round that is computed again after the last one still has some to spend.
-RERUN_SHARES = 1
-
-
-class AccuracyBound(NamedTuple):
-    """A lower bound of the system accuracy, and what it rests on."""
-
-    accuracy: float
-    errors: int
-    assumption: str
-
-
-Rule = Callable[[AuditEvidence, float], AccuracyBound]
-
-
-class Decision(BaseModel):
-    """One look at the evidence, and what follows from it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stop: bool = Field(description="No further batch is needed, or none is possible.")
-    certified: bool = Field(description="The bound reaches γ.")
-    reason: str = Field(description="Why, in a sentence.")
-    rule: str = Field(description="Stopping rule.")
-    bound: float = Field(description="Lower bound of the system accuracy at the risk of this look.")
-    estimate: float | None = Field(description="Plain estimate of the system accuracy; none without an audit readout.")
-    gamma: float = Field(description="Target system accuracy γ.")
-    risk: float = Field(description="Allowed probability that the certificate is wrong, over the whole campaign.")
-    risk_spent: float = Field(description="Risk spent so far, this look included.")
-    risk_left: float = Field(description="Risk left for later looks.")
-    risk_this_look: float = Field(description="Risk spent on this look.")
-    look: int = Field(description="Number of this look, from 1.")
-    round_index: int = Field(description="Round whose readouts the look includes.")
-    assumption: str = Field(description="What the bound rests on.")
-    wells_used: int = Field(description="Sample wells used so far.")
-    wells_full_screen: int = Field(description="Sample wells of the full screen.")
-    wells_saved: int = Field(description="Sample wells not used.")
-    would_change: str = Field(description="What would change the answer, in a sentence.")
-
-
-def audit_rule(evidence: AuditEvidence, risk: float) -> AccuracyBound:
-    """Lower bound of the system accuracy from the hidden audit members.
-
-    accuracy ≥ 1 − (K − e + p)/N: K errors at most in the population (audit_bound, unmeasured members counted as
-    errors), e of them known and hence published as measured, p chosen perturbations without a measurement, which were
-    not drawn at random and are all taken for errors.
-    """
-    most = audit_bound(evidence.population, evidence.audit, evidence.errors + evidence.unmeasured, risk)
-    errors = most - evidence.errors + evidence.pending
-    assumption = (
-        "The hidden audit members are a uniform random sample of everything not chosen. That holds as long as their "
-        "readouts influence nothing that is chosen, trained, tuned or repeated. Nothing is assumed of the model."
-    )
-    return AccuracyBound((evidence.library - errors) / evidence.library, errors, assumption)
-
-
-RULES: dict[str, Rule] = {"audit": audit_rule}
+from tasks.campaigns.stopping_settings import StoppingSection
+from tasks.stopping.evidence import AuditEvidence, Look
+from tasks.stopping.record import Decision, RuleRecord
+from tasks.stopping.risk import risk_of_look
+from tasks.stopping.rule import Found, bounded
+from tasks.stopping.rules import RULES, Joined, read_rule
+from tasks.stopping.savings import estimate, random_campaign
 
 
 def decide(
-    evidence: AuditEvidence,
-    stopping: StoppingSection,
-    round_index: int,
-    previous_looks: Sequence[tuple[int, float]],
-    wells_used: int,
-    wells_full: int,
-    risk: float | None = None,
+    look: Look, stopping: StoppingSection, previous_looks: Sequence[tuple[int, float]], risk: float | None = None
 ) -> Decision:
     """Look at the evidence once, and spend risk on it.
 
+    Rules that decide and certify share the risk of the look where one of them is enough (`or`); where all must (`and`)
+    each has all of it. A rule that is only shown has all of it too: a campaign that goes by it makes other looks.
+
     Args:
-        evidence: Counts of the audit.
-        stopping: γ, risk, rule, rounds.
-        round_index: Round whose readouts are in; 0 is the initial design.
+        look: What is known.
+        stopping: γ, risk, rules and their limits.
         previous_looks: (round, risk spent) of every earlier look, runs of the same round included. Computing an
             identical run again is the same look, and must not be listed.
-        wells_used: Sample wells used so far.
-        wells_full: Sample wells of the full screen.
         risk: Risk that this evidence was looked at with before. One evidence has one risk for good: another would be
             another bound from the same audit, and spend what nobody counts. None: `risk_of_look`.
 
     Raises:
         UserError: On an unknown rule or a negative risk.
     """
-    if stopping.rule not in RULES:
-        known = ", ".join(sorted(RULES))
-        raise UserError("unknown stopping rule", where="stopping.rule", got=stopping.rule, expected=f"one of {known}")
-    rule = RULES[stopping.rule]
+    joined = read_rule(stopping.rule)
     if risk is None:
-        risk = risk_of_look(stopping, round_index, previous_looks)
+        risk = risk_of_look(stopping, look.round_index, previous_looks)
+    risks = {name: risk / joined.parts if name in joined.certifying else risk for name in RULES}
+    found = {name: rule.find(look, stopping, risks[name]) for name, rule in RULES.items()}
+    changes = {name: rule.would_change(look, stopping, risks[name]) for name, rule in RULES.items()}
+    certificate = _certificate(joined, found)
+    bound = found[certificate].bound or 0.0
+    stop, reason = _verdict(look, stopping, joined, found, certificate, risks[certificate])
     spent = math.fsum([risk, *(before for _, before in previous_looks)])
-    bound = rule(evidence, risk)
-    certified = bound.accuracy >= stopping.gamma
-    stop, reason = _verdict(bound.accuracy, evidence, stopping, round_index, risk)
+    at_random = random_campaign(look)
+    others = [f"{name}: {changes[name]}" for name in joined.names if name != certificate]
     return Decision(
         stop=stop,
-        certified=certified,
+        certified=bound >= stopping.gamma,
         reason=reason,
         rule=stopping.rule,
-        bound=bound.accuracy,
-        estimate=_estimate(evidence),
+        certificate=certificate,
+        bound=bound,
+        estimate=estimate(look.audit),
         gamma=stopping.gamma,
         risk=stopping.risk,
         risk_spent=spent,
         risk_left=max(0.0, stopping.risk - spent),
         risk_this_look=risk,
         look=len(previous_looks) + 1,
-        round_index=round_index,
-        assumption=bound.assumption,
-        wells_used=wells_used,
-        wells_full_screen=wells_full,
-        wells_saved=wells_full - wells_used,
-        would_change=_would_change(evidence, stopping.gamma, risk, rule),
+        round_index=look.round_index,
+        assumption=found[certificate].assumption,
+        rules={name: _record(name, joined, found[name], risks[name], changes[name]) for name in RULES},
+        control=look.control,
+        wells_used=look.wells.used,
+        wells_full_screen=look.wells.full,
+        wells_saved=look.wells.full - look.wells.used,
+        wells_random=at_random.wells,
+        wells_random_low=at_random.low,
+        wells_random_high=at_random.high,
+        wells_saved_random=None if at_random.wells is None else at_random.wells - look.wells.used,
+        wells_random_note=at_random.note,
+        would_change=" ".join([changes[certificate], *others]),
     )
 
 
-def risk_of_look(stopping: StoppingSection, round_index: int, previous_looks: Sequence[tuple[int, float]]) -> float:
-    """Risk that this look may spend: an equal share of what is left for the rounds left, this one included.
+def _certificate(joined: Joined, found: Mapping[str, Found]) -> str:
+    """The rule whose bound is published: the weakest of those that must all certify, the best of those that may."""
+    pick = min if joined.every else max
+    return pick(joined.certifying, key=lambda name: found[name].bound or 0.0)
 
-    One further share (RERUN_SHARES) is kept back for runs repeated at the end. The sum over any sequence of looks
-    never exceeds the campaign's risk (union bound). It depends on round and earlier spending, never on the audit.
 
-    Raises:
-        UserError: If an earlier look spent a negative risk.
-    """
-    if any(before < 0 for _, before in previous_looks):
-        raise UserError("an earlier look spent a negative risk", where="previous looks", got=list(previous_looks))
-    left = max(0.0, stopping.risk - math.fsum(before for _, before in previous_looks))
-    rounds = max(1, stopping.max_rounds - round_index + 1)
-    return left / (rounds + RERUN_SHARES)
+def _record(name: str, joined: Joined, found: Found, risk: float, would_change: str) -> RuleRecord:
+    return RuleRecord(
+        decides=name in joined.names,
+        stop=found.stop,
+        bound=found.bound,
+        risk=None if found.bound is None else risk,
+        reason=found.reason,
+        assumption=found.assumption,
+        would_change=would_change,
+    )
 
 
 def _verdict(
-    bound: float, evidence: AuditEvidence, stopping: StoppingSection, round_index: int, risk: float
+    look: Look, stopping: StoppingSection, joined: Joined, found: Mapping[str, Found], certificate: str, risk: float
 ) -> tuple[bool, str]:
     """Whether to stop, and the sentence."""
-    known = f"at least {_percent(bound)} of the screen is correct (wrong with probability {risk:.2g} at most)"
-    target = f"the target is {_percent(stopping.gamma)}"
-    if bound >= stopping.gamma:
-        return True, f"Certified: {known}; {target}."
+    backing = found[certificate]
+    bound = backing.bound or 0.0
+    known = bounded(bound, stopping.gamma, risk, backing.condition)
+    stops = [name for name in joined.names if found[name].stop]
+    decided = len(stops) == len(joined.names) if joined.every else bool(stops)
+    others = [found[name].reason for name in stops if not RULES[name].certifies]
+    if bound >= stopping.gamma and decided:
+        return True, " ".join([f"Certified: {known}.", *others])
+    ended = " ".join(others) if decided else _no_more(look.audit, look.round_index, stopping)
+    if ended and bound >= stopping.gamma:
+        return True, f"Certified: {known}. {ended}"
+    if ended:
+        why = f"{ended[0].lower()}{ended[1:]}"
+        return True, f"Stopped without a certificate: {why} So far {known}.{_awaited(look.audit)}"
+    waiting = [f"Rule {name} does not stop: {found[name].reason}" for name in joined.names if not found[name].stop]
+    return False, " ".join([f"Go on: so far {known}.", *(waiting if bound >= stopping.gamma else [])])
+
+
+def _no_more(evidence: AuditEvidence, round_index: int, stopping: StoppingSection) -> str:
+    """Why no round can follow, whatever the rules say; empty where one can."""
     if evidence.open == 0:
-        missing = evidence.pending + evidence.unmeasured
-        awaited = f" {missing} perturbations still wait for a plate that passes." if missing else ""
-        return True, f"Stopped without a certificate: nothing is left to choose. So far {known}; {target}.{awaited}"
-    if round_index >= stopping.max_rounds:
-        return True, f"Stopped without a certificate: round {round_index} was the last. So far {known}; {target}."
-    return False, f"Go on: so far {known}; {target}."
+        return "Nothing is left to choose."
+    return f"Round {round_index} was the last." if round_index >= stopping.max_rounds else ""
 
 
-def _estimate(evidence: AuditEvidence) -> float | None:
-    """System accuracy if everything unmeasured were as often right as the measured audit members."""
-    if evidence.measured == 0:
-        return None
-    unmeasured = evidence.population - evidence.measured + evidence.pending
-    return 1 - unmeasured * (evidence.errors / evidence.measured) / evidence.library
-
-
-def _would_change(evidence: AuditEvidence, gamma: float, risk: float, rule: Rule) -> str:
-    """The nearest counts on the other side of γ."""
-
-    def reaches(**changes: int) -> bool:
-        return rule(evidence.model_copy(update=changes), risk).accuracy >= gamma
-
-    allowed = _most_errors(evidence.measured, lambda errors: reaches(errors=errors))
-    counts = f"{evidence.errors} errors among {evidence.measured} measured audit members"
-    if reaches():
-        if allowed == evidence.measured:
-            return f"No number of audit errors: the target is reached whatever they are (now {counts})."
-        return f"{allowed + 1} errors or more would have denied the certificate (now {counts})."
-    if allowed >= 0:
-        return f"At most {allowed} errors would certify (now {counts})."
-    missing = evidence.pending + evidence.unmeasured
-    if missing and reaches(errors=0, measured=evidence.audit, pending=0):
-        return (
-            f"Not fewer errors alone (now {counts}): {missing} perturbations without a measurement count as errors. "
-            "Repeat their plates."
-        )
-    return (
-        f"Not fewer errors (now {counts}): the audit is too small. More rounds, each with its random arm, enlarge it."
-    )
-
-
-def _most_errors(measured: int, reaches: Callable[[int], bool]) -> int:
-    """Largest number of errors that still reaches γ, -1 if none does; the bound falls in the errors."""
-    low, high = -1, measured + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if reaches(middle):
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _percent(share: float) -> str:
-    """A share for people, rounded down: a bound must not look better than it is."""
-    return f"{math.floor(share * 1000 + 1e-9) / 10:.1f}%"
+def _awaited(evidence: AuditEvidence) -> str:
+    missing = evidence.pending + evidence.unmeasured if evidence.open == 0 else 0
+    return f" {missing} perturbations still wait for a plate that passes." if missing else ""

@@ -1,4 +1,4 @@
-"""What the audit knows at a look, as counts."""
+"""What is known at a look, as counts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from tasks.errors import NumericalError
 BoolArray = npt.NDArray[np.bool_]
 
 
-class AuditEvidence(BaseModel):
-    """Counts of perturbations at one look. Everything not chosen is the population that the audit stands for."""
+class Counts(BaseModel):
+    """Base of all counts: frozen, nothing unknown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AuditEvidence(Counts):
+    """Counts of perturbations at one look. Everything not chosen is the population that the audit stands for."""
 
     library: int = Field(ge=1, description="Perturbations in the library, N.")
     chosen: int = Field(ge=0, description="Ever chosen by the initial design or a strategy; releases included.")
@@ -46,6 +50,55 @@ class AuditEvidence(BaseModel):
     def open(self) -> int:
         """Perturbations that nobody chose and nobody hides."""
         return self.population - self.audit
+
+
+class PickEvidence(Counts):
+    """The newest strategic picks, predicted before they were measured. Round 0 has none."""
+
+    strategies: tuple[str, ...] = Field(description="Slots that picked them.")
+    picks: int = Field(ge=0, description="Perturbations they picked, releases included.")
+    right: int = Field(ge=0, description="Of them measured, and predicted rightly by a model that had not seen them.")
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        if self.right > self.picks:
+            raise ValueError("right picks cannot be more than picks")
+        return self
+
+
+class ControlEvidence(Counts):
+    """Perturbations drawn at random in round 0 and trained on since, predicted by members that did not learn from them.
+
+    No hidden readout is in it.
+    """
+
+    round_index: int = Field(ge=0, description="Round of the model.")
+    n: int = Field(ge=1, description="Perturbations.")
+    right: int = Field(ge=0, description="Of them predicted rightly.")
+    error: float = Field(ge=0, description="Root mean squared error [readout unit]; classes: share predicted wrongly.")
+
+
+class Wells(Counts):
+    """Sample wells, replicates included."""
+
+    used: int = Field(ge=0, description="Used so far.")
+    full: int = Field(ge=1, description="Of a full screen.")
+    next_round: int = Field(default=0, ge=0, description="A further round takes so many at most.")
+
+
+class Look(Counts):
+    """Everything that rules may read."""
+
+    round_index: int = Field(ge=0, description="Round whose readouts are in; 0 is the initial design.")
+    audit: AuditEvidence
+    wells: Wells
+    picks: PickEvidence | None = None
+    controls: tuple[ControlEvidence, ...] = Field(default=(), description="One a round, oldest first; gaps allowed.")
+
+    @property
+    def control(self) -> ControlEvidence | None:
+        """The control of this very round."""
+        return self.controls[-1] if self.controls and self.controls[-1].round_index == self.round_index else None
 
 
 def gather_evidence(membership: Membership, measured: BoolArray, correct: BoolArray) -> AuditEvidence:

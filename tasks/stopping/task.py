@@ -1,11 +1,14 @@
-"""The node of the stopping room: one look at the audit."""
+"""The node of the stopping room: one look at what is known."""
 
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
-from tasks.campaigns.config import ReadoutSection, StoppingSection
+from tasks.campaigns.config import ReadoutSection
+from tasks.campaigns.designs import read_table
 from tasks.campaigns.membership import Membership
+from tasks.campaigns.stopping_settings import StoppingSection
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import Stage
 from tasks.checkpoints.payloads import Payload
@@ -13,10 +16,13 @@ from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
 from tasks.ensembles.task import chunk_inputs, mean_prediction
 from tasks.stopping.audit import correct
-from tasks.stopping.decision import decide, risk_of_look
-from tasks.stopping.evidence import AuditEvidence, gather_evidence
+from tasks.stopping.control import random_control
+from tasks.stopping.decision import decide
+from tasks.stopping.evidence import AuditEvidence, ControlEvidence, Look, PickEvidence, Wells, gather_evidence
+from tasks.stopping.picks import newest_picks
+from tasks.stopping.risk import risk_of_look
 
-DECIDE = Stage("decide", 2)
+DECIDE = Stage("decide", 3)
 
 
 @node_task("decide")
@@ -25,35 +31,48 @@ def decide_round(
     labels: Outputs,
     membership: Ref,
     chunks: Sequence[Outputs],
+    tensors: Ref,
+    newest: tuple[Ref, Ref] | None,
     readout: ReadoutSection,
     stopping: StoppingSection,
     round_index: int,
     previous_looks: Sequence[tuple[int, float]],
     known_risk: float | None,
-    wells: tuple[int, int],
+    wells: Wells,
+    controls: Sequence[ControlEvidence],
 ) -> Outputs:
-    """Stop or go on, from the labels of the hidden audit members.
+    """Stop or go on.
 
     Args:
         cp: Runs the node.
         labels: Labels of this round.
         membership: Who is chosen and who is hidden.
         chunks: Predictions of the library.
+        tensors: Of the ensemble, with its out-of-fold predictions of the training labels.
+        newest: Batch of this round, and the forward residuals on its training labels; None in round 0.
         readout: When a prediction is correct.
-        stopping: γ, risk, rule, rounds.
+        stopping: γ, risk, rules and their limits.
         round_index: The round.
         previous_looks: Round and risk of every look before the first one at this evidence.
         known_risk: Risk of that first look, None if this is it.
-        wells: Sample wells used, and those of a full screen.
+        wells: Sample wells used, of a full screen, and of a further round.
+        controls: The random control in earlier rounds, oldest first.
     """
     risk = risk_of_look(stopping, round_index, previous_looks) if known_risk is None else known_risk
 
     def compute() -> dict[str, Payload]:
-        evidence = _evidence(cp, labels, membership, chunks, readout)
-        decision = decide(evidence, stopping, round_index, previous_looks, *wells, risk)
+        control = _control(cp, labels["training"], membership, tensors, readout, round_index)
+        look = Look(
+            round_index=round_index,
+            audit=_evidence(cp, labels, membership, chunks, readout),
+            wells=wells,
+            picks=None if newest is None else _picks(cp, newest, readout),
+            controls=(*controls, *([control] if control else [])),
+        )
+        decision = decide(look, stopping, previous_looks, risk)
         return {
             "decision": Payload("json", decision.model_dump(mode="json")),
-            "evidence": Payload("json", evidence.model_dump(mode="json")),
+            "evidence": Payload("json", look.model_dump(mode="json")),
         }
 
     params = {
@@ -63,12 +82,15 @@ def decide_round(
         "round": round_index,
         "previous_looks": [list(look) for look in previous_looks],
         "risk": risk,
-        "wells": list(wells),
+        "wells": wells.model_dump(),
+        "controls": [control.model_dump() for control in controls],
     }
     inputs = {
         "training labels": labels["training"],
         "audit labels": labels["audit"],
         "membership": membership,
+        "tensors": tensors,
+        **({} if newest is None else dict(zip(("batch", "forward residuals"), newest, strict=True))),
         **chunk_inputs(chunks),
     }
     return cp.run("decide", DECIDE, compute, outputs=("decision", "evidence"), params=params, inputs=inputs)
@@ -90,3 +112,20 @@ def _evidence(
     # measured before the veto, as wrong.
     members = Membership(standing["chosen"].to_numpy(bool) | vetoed, standing["hidden"].to_numpy(bool) & ~vetoed)
     return gather_evidence(members, measured, right)
+
+
+def _picks(cp: Checkpointer, newest: tuple[Ref, Ref], readout: ReadoutSection) -> PickEvidence:
+    """What the strategies picked last, and how much of it the model before had right."""
+    batch, forward = newest
+    return newest_picks(read_table(cp.load(batch)), cp.load(forward), readout)
+
+
+def _control(
+    cp: Checkpointer, training: Ref, membership: Ref, tensors: Ref, readout: ReadoutSection, round_index: int
+) -> ControlEvidence | None:
+    """The random control of this round, from training labels alone."""
+    standing: pd.DataFrame = cp.load(membership).set_index("perturbation")
+    labels = cp.load(training)
+    drawn = standing["arm"].reindex(labels["perturbation"]).eq("initial").to_numpy(bool)
+    predicted = np.asarray(cp.load(tensors)["out_of_fold.mean"], dtype=np.float64)[:, 0]
+    return random_control(predicted, labels["value"].to_numpy(dtype=np.float64), drawn, readout, round_index)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.campaigns.config import StoppingSection
+from tasks.campaigns.stopping_settings import StoppingSection
 from tasks.checkpoints.keys import Stage, derive_seed, digest, stage_key
 from tasks.checkpoints.refs import Ref
 
@@ -80,7 +80,7 @@ def test_every_part_of_a_key_counts():
 
 def test_keys_are_the_same_in_another_process():
     code = (
-        "from tasks.checkpoints.keys import digest; from tasks.campaigns.config import StoppingSection;"
+        "from tasks.checkpoints.keys import digest; from tasks.campaigns.stopping_settings import StoppingSection;"
         "print(digest({'s': StoppingSection(), 'names': ['b', 'a'], 'x': 0.1}))"
     )
     found = {

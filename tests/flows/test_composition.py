@@ -70,7 +70,7 @@ def test_a_composed_campaign(make_pilot):
     decided = pilot.ledger.runs(0)[-1].lock.nodes["decide"].outputs["evidence"]
     chosen = lost & set(design.loc[design["arm"] == "initial", "perturbation"])
     assert not chosen & set(first["perturbation"]), "those of a failed plate are pending"
-    pending = CheckpointStore(pilot.ledger.storage).load(decided)["pending"]
+    pending = CheckpointStore(pilot.ledger.storage).load(decided)["audit"]["pending"]
     assert pending == len(vetoed) + len(chosen), "nothing stands for the vetoed ones: they count as wrong"
 
     mark_plate(str(pilot.path), "abandon", FAILED, "dropped")

@@ -41,7 +41,7 @@ def test_an_abandoned_plate_gives_its_perturbations_back(two):
     assert [plate["state"] for plate in result.without] == ["abandoned"]
     assert "abandoned: dropped" in result.without[0]["reason"]
     run = ledger.runs(1)[-1]
-    evidence = CheckpointStore(ledger.storage).load(run.lock.nodes["decide"].outputs["evidence"])
+    evidence = CheckpointStore(ledger.storage).load(run.lock.nodes["decide"].outputs["evidence"])["audit"]
     assert evidence["audit"] > evidence["measured"]  # its audit members count as errors
     batch = CheckpointStore(ledger.storage).load(run.lock.nodes["propose"].outputs["batch"])
     again = batch[batch["perturbation"].isin(lost)]

@@ -108,6 +108,12 @@ def test_forward_residuals_never_hold_a_label_the_model_saw(two):
         assert not set(table["perturbation"]) & set(seen["perturbation"])
 
 
+def look_of(pilot, number):
+    """What the rules of a round read."""
+    uri = pilot.ledger.runs(number)[-1].lock.nodes["decide"].outputs["evidence"].uri
+    return json.loads((pilot.folder / "campaigns/pilot" / uri).read_text())
+
+
 def test_hidden_audit_labels_change_nothing_upstream_of_stopping(make_pilot):
     """Poison the readouts of all that are hidden after two batches: only stopping and publishing may notice."""
     clean, poisoned = make_pilot("clean"), make_pilot("poisoned")
@@ -129,6 +135,11 @@ def test_hidden_audit_labels_change_nothing_upstream_of_stopping(make_pilot):
         assert [name for name in blind if after[name] != before[name]] == []
         assert after["labels", "audit"] != before["labels", "audit"]
         assert after["decide", "decision"] != before["decide", "decision"]
+        looks = [look_of(each, number) for each in (clean, poisoned)]
+        assert looks[0]["audit"] != looks[1]["audit"]
+        assert looks[0]["controls"]  # the plateau and what was saved are blind too
+        for blind_part in ("controls", "picks"):
+            assert looks[0][blind_part] == looks[1][blind_part]
     assert ("omega/cobias", "cobias") in blind
     for number in (1, 2):
         design = f"rounds/000{number}/design/platemap.csv"

@@ -19,6 +19,7 @@ from tasks.checkpoints.store import CheckpointStore
 from tasks.operators.task import Omega
 from tasks.publishing.task import make_screen
 from tasks.readouts.noise import NoiseModel
+from tasks.stopping.evidence import Wells
 from tasks.stopping.task import decide_round
 
 CHUNKS, ROWS, MEMBERS = 20, 250, 1000
@@ -82,9 +83,11 @@ def world(tmp_path_factory):
     tables["membership"] = pd.DataFrame(
         {"perturbation": IDS, "chosen": rows < 20, "hidden": (rows >= 20) & (rows < 60), "vetoed": False, "round": 0}
     )
+    tables["membership"]["arm"] = np.where(rows < 20, "initial", np.where(rows < 60, "audit", ""))
     rest = {name: Payload("table", table) for name, table in tables.items()}
     rest["noise"] = Payload("json", NOISE.model_dump(mode="json"))
     rest["library"] = Payload("anndata", anndata.AnnData(np.zeros((SIZE, 1), np.float32), pd.DataFrame(index=IDS)))
+    rest["tensors"] = Payload("tensors", {"out_of_fold.mean": np.zeros((20, 1), np.float32)})
     rest["eigenvalues"] = Payload("array", np.array([3.0, 2.0, 1.0]))
     found = stored("rest", rest)
     omega = Omega(SimpleNamespace(), chunks, found, chunks)
@@ -115,8 +118,8 @@ def propose(world, settings, number):
 def decide(world, number):
     settings, found = config("random"), world.found
     return decide_round.fn(
-        world.cp, found, found["membership"], world.chunks, settings.readout, settings.stopping, number, (), None,
-        (60, SIZE),
+        world.cp, found, found["membership"], world.chunks, found["tensors"], None, settings.readout, settings.stopping,
+        number, (), None, Wells(used=60, full=SIZE), [],
     )  # fmt: skip
 
 

@@ -13,10 +13,10 @@ from scipy.stats import binomtest
 from tasks.batches import PoolView
 from tasks.batches.compose import compose, initial_batch
 from tasks.campaigns.batch_settings import Slot
-from tasks.campaigns.config import StoppingSection
 from tasks.campaigns.membership import read_membership
+from tasks.campaigns.stopping_settings import StoppingSection
 from tasks.stopping.decision import decide
-from tasks.stopping.evidence import gather_evidence
+from tasks.stopping.evidence import Look, Wells, gather_evidence
 
 N = 300
 IDS = [f"c{i:03d}" for i in range(N)]
@@ -73,7 +73,8 @@ def run_campaign(scenario, seed):
             wrong[rng.choice(left, size=min(len(left), round(share * len(left))), replace=False)] = True
         measured = (membership.chosen | membership.hidden) & arrived
         evidence = gather_evidence(membership, measured, ~wrong)
-        decision = decide(evidence, STOPPING, round_index, looks, 0, N)
+        look = Look(round_index=round_index, audit=evidence, wells=Wells(used=0, full=N))
+        decision = decide(look, STOPPING, looks)
         looks.append((round_index, decision.risk_this_look))
         truth = 1 - (wrong & ~measured).mean()
         certified |= decision.certified

@@ -1,205 +1,204 @@
-"""Evidence, the system bound, risk spending, and what the decision says."""
+"""What the decision says, how rules are joined, and the record's frozen schema."""
 
-import itertools
+import json
+from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from tasks.campaigns.config import StoppingSection
-from tasks.campaigns.membership import Membership
-from tasks.errors import NumericalError, UserError
-from tasks.stopping.audit import audit_bound
-from tasks.stopping.decision import RULES, Decision, audit_rule, decide, risk_of_look
-from tasks.stopping.evidence import AuditEvidence, gather_evidence
+from tasks.campaigns.stopping_settings import StoppingSection
+from tasks.errors import UserError
+from tasks.stopping import rules
+from tasks.stopping.audit_rule import audit_accuracy
+from tasks.stopping.decision import decide
+from tasks.stopping.evidence import AuditEvidence, ControlEvidence, Look, PickEvidence, Wells
+from tasks.stopping.record import SCHEMA_VERSION, Decision
+from tasks.stopping.rule import Found
+from tasks.stopping.rules import RULES, read_rule
 
 STOPPING = StoppingSection(gamma=0.9, risk=0.05, max_rounds=8)
+SCHEMA = Path(__file__).parent / "decision_schema.json"
 
 
-def evidence(**changes):
-    values = {"library": 1000, "chosen": 300, "pending": 0, "audit": 100, "measured": 100, "errors": 5}
-    return AuditEvidence(**(values | changes))
-
-
-class TestEvidence:
-    def test_counts_masks(self):
-        mask = np.zeros(10, dtype=bool)
-        chosen, hidden, measured, correct = (mask.copy() for _ in range(4))
-        chosen[:4] = True
-        hidden[4:8] = True
-        measured[[0, 1, 2, 4, 5, 6]] = True
-        correct[[0, 4, 7]] = True
-        found = gather_evidence(Membership(chosen, hidden), measured, correct)
-        assert found == AuditEvidence(library=10, chosen=4, pending=1, audit=4, measured=3, errors=2)
-        assert (found.population, found.unmeasured, found.open) == (6, 1, 2)
-
-    @pytest.mark.parametrize(
-        "changes", [{"pending": 301}, {"errors": 101}, {"measured": 101}, {"audit": 701}, {"chosen": 1001}]
+def look(round_index=2, picks=None, controls=(), wells=None, **changes):
+    counts = {"library": 1000, "chosen": 300, "pending": 0, "audit": 100, "measured": 100, "errors": 5}
+    return Look(
+        round_index=round_index,
+        audit=AuditEvidence(**(counts | changes)),
+        wells=wells or Wells(used=400, full=1000, next_round=100),
+        picks=picks,
+        controls=controls,
     )
-    def test_impossible_counts(self, changes):
-        with pytest.raises(ValidationError):
-            evidence(**changes)
-
-    def test_masks_must_agree(self):
-        ten, nine = np.zeros(10, dtype=bool), np.zeros(9, dtype=bool)
-        with pytest.raises(NumericalError, match="masks differ in length"):
-            gather_evidence(Membership(ten, ten), nine, ten)
-
-
-class TestAuditRule:
-    def test_known_errors_are_published_as_measured(self):
-        found = audit_rule(evidence(), 0.01)
-        assert found.errors == audit_bound(700, 100, 5, 0.01) - 5
-        assert found.accuracy == pytest.approx(1 - found.errors / 1000)
-
-    def test_what_was_chosen_but_not_measured_counts_as_wrong(self):
-        assert audit_rule(evidence(pending=40), 0.01).errors == audit_rule(evidence(), 0.01).errors + 40
-
-    def test_an_unmeasured_member_is_worse_than_one_in_error(self):
-        """It counts as an error in the sample and is not corrected in the screen."""
-        lost = audit_rule(evidence(measured=99, errors=5), 0.01).errors
-        wrong = audit_rule(evidence(errors=6), 0.01).errors
-        assert lost == wrong + 1
-
-    def test_a_library_measured_whole_is_right(self):
-        everything = evidence(chosen=1000, audit=0, measured=0, errors=0)
-        assert audit_rule(everything, 0.01).accuracy == 1.0
-        hidden_rest = evidence(chosen=900, audit=100, measured=100, errors=60)
-        assert audit_rule(hidden_rest, 0.01).accuracy == 1.0
-
-    def test_truth_under_any_missingness(self):
-        """Enumerate: the bound holds with the risk whichever members go missing, even the right ones only."""
-        population, sample, risk = 8, 4, 0.25
-        for bad in range(population + 1):
-            wrong = 0
-            draws = list(itertools.combinations(range(population), sample))
-            for draw in draws:
-                right_members = [i for i in draw if i >= bad]
-                gone = set(right_members[:1])
-                kept = [i for i in draw if i not in gone]
-                errors = sum(i < bad for i in kept)
-                found = audit_rule(
-                    AuditEvidence(
-                        library=population, chosen=0, pending=0, audit=sample, measured=len(kept), errors=errors
-                    ),
-                    risk,
-                )
-                wrong += found.errors < bad - errors
-            assert wrong / len(draws) <= risk
-
-
-class TestRisk:
-    def test_rounds_without_reruns_spend_equal_shares(self):
-        looks = []
-        for round_index in range(9):
-            looks.append((round_index, risk_of_look(STOPPING, round_index, looks)))
-        assert [risk for _, risk in looks] == pytest.approx([0.05 / 10] * 9)
-
-    @given(st.lists(st.integers(0, 12), max_size=60), st.integers(1, 10), st.floats(0.001, 0.5))
-    def test_never_spends_more_than_allowed(self, rounds, max_rounds, risk):
-        stopping = StoppingSection(risk=risk, max_rounds=max_rounds)
-        looks = []
-        for round_index in sorted(rounds):
-            share = risk_of_look(stopping, round_index, looks)
-            assert share > 0
-            looks.append((round_index, share))
-        assert sum(share for _, share in looks) <= risk * (1 + 1e-12)
-
-    def test_a_rerun_spends_only_what_is_left(self):
-        first = risk_of_look(STOPPING, 4, [])
-        rerun = risk_of_look(STOPPING, 4, [(4, first)])
-        assert rerun < first
-        assert rerun == pytest.approx((0.05 - first) / 6)
-
-    def test_overspent_risk_certifies_only_certainties(self):
-        looks = [(0, 0.05)]
-        assert risk_of_look(STOPPING, 1, looks) == 0.0
-        decision = decide(evidence(), STOPPING, 1, looks, 400, 1000)
-        assert decision.bound == pytest.approx(1 - 600 / 1000)
-        assert decide(evidence(chosen=930, audit=70, measured=70), STOPPING, 1, looks, 999, 1000).certified
-
-    def test_negative_risk(self):
-        with pytest.raises(UserError, match="negative risk"):
-            risk_of_look(STOPPING, 1, [(0, -0.1)])
 
 
 class TestDecide:
     def test_certifies(self):
-        decision = decide(evidence(errors=2), STOPPING, 2, [(0, 0.005), (1, 0.005)], 400, 1000)
-        assert decision.stop
-        assert decision.certified
+        decision = decide(look(errors=2), STOPPING, [(0, 0.005), (1, 0.005)])
+        assert (decision.stop, decision.certified, decision.certificate) == (True, True, "audit")
         assert decision.reason.startswith("Certified: at least 9")
         assert decision.look == 3
         assert decision.risk_spent == pytest.approx(0.015)
         assert decision.risk_left == pytest.approx(0.035)
         assert decision.wells_saved == 600
-        assert decision.bound == audit_rule(evidence(errors=2), decision.risk_this_look).accuracy
+        assert decision.bound == audit_accuracy(look(errors=2).audit, decision.risk_this_look).accuracy
 
     def test_goes_on(self):
-        decision = decide(evidence(errors=30), STOPPING, 2, [], 400, 1000)
-        assert not decision.stop
-        assert not decision.certified
+        decision = decide(look(errors=30), STOPPING, [])
+        assert (decision.stop, decision.certified) == (False, False)
         assert decision.reason.startswith("Go on: so far at least 7")
         assert decision.estimate == pytest.approx(1 - 600 * 0.3 / 1000)
 
     def test_the_last_round_stops_without_a_certificate(self):
-        decision = decide(evidence(errors=30), STOPPING, 8, [], 400, 1000)
+        decision = decide(look(8, errors=30), STOPPING, [])
         assert (decision.stop, decision.certified) == (True, False)
-        assert "round 8 was the last" in decision.reason
+        assert decision.reason.startswith("Stopped without a certificate: round 8 was the last. So far at least 7")
 
     def test_an_empty_pool_stops_and_names_what_is_awaited(self):
-        decision = decide(evidence(chosen=900, pending=150), STOPPING, 3, [], 400, 1000)
+        decision = decide(look(3, chosen=900, pending=150), STOPPING, [])
         assert (decision.stop, decision.certified) == (True, False)
         assert "nothing is left to choose" in decision.reason
         assert "150 perturbations still wait" in decision.reason
 
     def test_no_audit_readout_no_estimate(self):
-        decision = decide(evidence(measured=0, errors=0), STOPPING, 1, [], 0, 1000)
+        decision = decide(look(measured=0, errors=0), STOPPING, [])
         assert decision.estimate is None
+        assert decision.wells_random is None
         assert decision.bound == pytest.approx(0.3)
 
-    def test_json_round_trip(self):
-        decision = decide(evidence(), STOPPING, 1, [(0, 0.005)], 400, 1000)
-        assert Decision.model_validate_json(decision.model_dump_json()) == decision
+    def test_overspent_risk_certifies_only_certainties(self):
+        looks = [(0, 0.05)]
+        decision = decide(look(1), STOPPING, looks)
+        assert decision.risk_this_look == 0
+        assert decision.bound == pytest.approx(1 - 600 / 1000)
+        assert decide(look(1, chosen=930, audit=70, measured=70), STOPPING, looks).certified
 
-    def test_unknown_rule(self):
-        with pytest.raises(UserError, match="unknown stopping rule; got hope, expected one of audit"):
-            decide(evidence(), StoppingSection(rule="hope"), 1, [], 0, 1)
+    def test_every_rule_is_shown_whoever_decides(self):
+        decision = decide(look(), STOPPING, [])
+        assert set(decision.rules) == set(RULES)
+        assert [name for name, found in decision.rules.items() if found.decides] == ["audit"]
+        assert decision.rules["audit"].bound == decision.bound
+        assert decision.rules["budget"].bound is None
+        assert all(found.assumption and found.reason and found.would_change for found in decision.rules.values())
 
     def test_another_rule_is_one_line(self, monkeypatch):
-        monkeypatch.setitem(RULES, "never", lambda found, risk: audit_rule(found, risk)._replace(accuracy=0.0))
-        assert not decide(evidence(errors=0), StoppingSection(rule="never"), 1, [], 0, 1).stop
+        never = RULES["audit"]._replace(find=lambda *_: Found(False, "Never.", "Nothing.", 0.0))
+        monkeypatch.setitem(rules.RULES, "never", never)
+        decision = decide(look(errors=0), StoppingSection(rule="never"), [])
+        assert (decision.stop, decision.certificate, decision.bound) == (False, "never", 0.0)
 
 
-class TestWouldChange:
-    """The sentence names the nearest counts on the other side; check them by deciding there."""
-
-    @pytest.mark.parametrize("errors", [0, 3, 30])
-    def test_errors_on_the_other_side(self, errors):
-        sentence = decide(evidence(errors=errors), STOPPING, 1, [], 0, 1000).would_change
-        certified = decide(evidence(errors=errors), STOPPING, 1, [], 0, 1000).certified
-        words = sentence.split()
-        named = int(words[0]) if certified else int(words[2])
-        limit = named if certified else named + 1
-        assert decide(evidence(errors=limit - 1), STOPPING, 1, [], 0, 1000).certified
-        assert not decide(evidence(errors=limit), STOPPING, 1, [], 0, 1000).certified
-
-    def test_pending_plates(self):
-        sentence = decide(evidence(errors=0, pending=120), STOPPING, 1, [], 0, 1000).would_change
-        assert "120 perturbations without a measurement count as errors" in sentence
-
-    def test_audit_too_small(self):
-        sentence = decide(evidence(audit=5, measured=5, errors=0), STOPPING, 1, [], 0, 1000).would_change
-        assert "the audit is too small" in sentence
-
-    def test_nothing_left_to_doubt(self):
-        sentence = decide(evidence(chosen=950, audit=50, measured=50), STOPPING, 1, [], 0, 1000).would_change
-        assert sentence.startswith("No number of audit errors")
+PICKS = PickEvidence(strategies=("least-confidence",), picks=300, right=300)
 
 
-def test_a_bound_is_never_rounded_up():
-    decision = decide(evidence(errors=30), STOPPING, 1, [], 0, 1000)
-    shown = float(decision.reason.split("at least ")[1].split("%")[0])
-    assert shown <= decision.bound * 100 < shown + 0.1 + 1e-9
+class TestJoined:
+    def test_one_of_several_is_enough_and_they_share_the_risk(self):
+        joint = decide(look(errors=30, picks=PICKS), StoppingSection(rule="audit or lemma"), [])
+        assert (joint.stop, joint.certified, joint.certificate) == (True, True, "lemma")
+        assert "conditional on calibration" in joint.reason
+        assert "Conditional on calibration" in joint.assumption
+        assert joint.rules["audit"].risk == joint.rules["lemma"].risk == joint.risk_this_look / 2
+        alone = decide(look(errors=30, picks=PICKS), StoppingSection(), [])
+        assert alone.rules["audit"].bound > joint.rules["audit"].bound
+
+    def test_all_of_several_take_the_weakest_bound_at_the_whole_risk(self):
+        joint = decide(look(errors=30, picks=PICKS), StoppingSection(rule="audit and lemma"), [])
+        assert (joint.stop, joint.certificate) == (False, "audit")
+        assert joint.rules["lemma"].stop
+        assert joint.rules["audit"].risk == joint.risk_this_look
+
+    def test_a_rule_without_a_bound_leaves_the_certificate_to_the_audit(self):
+        decision = decide(look(errors=30), StoppingSection(rule="budget", max_wells=450), [])
+        assert (decision.stop, decision.certified, decision.certificate) == (True, False, "audit")
+        assert decision.reason.startswith("Stopped without a certificate: 400 sample wells are used")
+        assert decision.rules["budget"].decides
+        assert not decision.rules["audit"].decides
+
+    def test_budget_alone_goes_on_though_the_audit_would_stop(self):
+        decision = decide(look(errors=0), StoppingSection(rule="budget", max_wells=900), [])
+        assert (decision.stop, decision.certified) == (False, True)
+        assert "Rule budget does not stop: 400 sample wells" in decision.reason
+
+    def test_a_certificate_may_wait_for_another_rule(self):
+        controls = tuple(ControlEvidence(round_index=k, n=30, right=20, error=1.0) for k in range(3))
+        stopping = StoppingSection(rule="audit and plateau", patience=3)
+        waiting = decide(look(errors=0, controls=controls), stopping, [])
+        assert (waiting.stop, waiting.certified) == (False, True)
+        assert "Rule plateau does not stop: For 2 rounds" in waiting.reason
+        again = decide(look(errors=0, controls=controls), stopping.model_copy(update={"patience": 2}), [])
+        assert (again.stop, again.certified) == (True, True)
+        assert again.reason.startswith("Certified")
+
+    def test_the_last_round_ends_it_whatever_rules_say(self):
+        decision = decide(look(8, errors=0), StoppingSection(rule="manual"), [])
+        assert (decision.stop, decision.certified) == (True, True)
+        assert "Round 8 was the last" in decision.reason
+
+    @pytest.mark.parametrize(
+        ("text", "names", "every"),
+        [("audit", ("audit",), False), ("audit or budget", ("audit", "budget"), False),
+         ("budget and plateau and manual", ("budget", "plateau", "manual"), True)],
+    )  # fmt: skip
+    def test_reads(self, text, names, every):
+        found = read_rule(text)
+        assert (found.names, found.every) == (names, every)
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("hope", "unknown stopping rule; got 'hope', expected one of audit"),
+            ("  ", "unknown stopping rule"),
+            ("audit or budget and plateau", "cannot be joined so"),
+            ("audit or", "cannot be joined so"),
+            ("audit, budget", "unknown stopping rule; got 'audit,'"),
+            ("audit xor budget", "cannot be joined so"),
+            ("audit or audit", "cannot be joined so"),
+        ],
+    )
+    def test_refuses(self, text, words):
+        with pytest.raises(UserError, match=r"stopping\.rule: ") as caught:
+            read_rule(text)
+        assert words in str(caught.value)
+
+
+@st.composite
+def looks(draw):
+    library = draw(st.integers(1, 400))
+    chosen = draw(st.integers(0, library))
+    audit = draw(st.integers(0, library - chosen))
+    measured = draw(st.integers(0, audit))
+    counts = {"pending": draw(st.integers(0, chosen)), "errors": draw(st.integers(0, measured))}
+    counts |= {"library": library, "chosen": chosen, "audit": audit, "measured": measured}
+    number = draw(st.integers(0, 4))
+    n = draw(st.integers(1, 100))
+    controls = tuple(
+        ControlEvidence(round_index=k, n=n, right=draw(st.integers(0, n)), error=draw(st.floats(0, 1e6)))
+        for k in range(draw(st.integers(0, number)), number + 1)
+    )
+    picks = draw(st.integers(0, 50))
+    newest = PickEvidence(strategies=("query-by-committee",), picks=picks, right=draw(st.integers(0, picks)))
+    wells = Wells(used=draw(st.integers(0, 500)), full=library, next_round=draw(st.integers(0, 50)))
+    return look(number, draw(st.sampled_from([None, newest])), controls, wells, **counts)
+
+
+class TestRecord:
+    @given(looks(), st.sampled_from(["audit", "lemma", "audit or lemma", "audit and plateau", "budget or manual"]))
+    def test_round_trip(self, found, rule):
+        decision = decide(found, StoppingSection(rule=rule, max_wells=100), [])
+        assert Decision.model_validate_json(decision.model_dump_json()) == decision
+        assert Decision.model_validate(json.loads(json.dumps(decision.model_dump(mode="json")))) == decision
+        assert Look.model_validate_json(found.model_dump_json()) == found
+        assert 0 <= decision.bound <= 1
+        assert decision.certified == (decision.bound >= decision.gamma)
+        assert decision.bound == decision.rules[decision.certificate].bound
+
+    def test_the_schema_is_frozen(self):
+        """A change of the schema needs a new SCHEMA_VERSION, and then this file anew; readers go by the version."""
+        assert Decision.model_json_schema() == json.loads(SCHEMA.read_text())
+        assert Decision.model_fields["schema_version"].default == SCHEMA_VERSION
+
+    @pytest.mark.parametrize("change", [{"schema_version": 1}, {"more": 1}, {"bound": float("nan")}])
+    def test_another_schema_is_refused(self, change):
+        content = decide(look(), STOPPING, []).model_dump() | change
+        with pytest.raises(ValueError, match=next(iter(change))):
+            Decision.model_validate(content)
