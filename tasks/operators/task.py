@@ -22,7 +22,7 @@ from tasks.operators.stored_rows import StoredRows
 COBIAS = Stage("cobias", 1)
 CALIBRATION = Stage("calibration", 1)
 DIFFERENCE = Stage("difference", 1)
-GRAMS = Stage("grams", 2)
+GRAMS = Stage("grams", 1)
 OMEGA = Stage("omega", 2)
 COORDINATES = Stage("coordinates", 1)
 
