@@ -236,6 +236,22 @@ def verify(config: Config, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def diff(
+    config: Config,
+    before: Annotated[int, typer.Argument(metavar="BEFORE", help="Number of a published screen.")],
+    after: Annotated[int, typer.Argument(metavar="AFTER", help="Number of another one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell what changed between two published screens, and why."""
+    from flows.comparison import compare_published, diff_lines
+    from flows.console import answer
+    from tasks.campaigns.reading import read_config
+
+    found = compare_published(read_config(config), before, after)
+    answer(found, as_json, diff_lines(found))
+
+
+@app.command()
 def score(
     screen: Annotated[Path, typer.Argument(metavar="SCREEN.YAML", help="Description of the finished screen.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the results; NAME-scores by default.")] = None,

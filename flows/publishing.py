@@ -13,18 +13,19 @@ from flows.results import RoundResult
 from tasks.batches.task import design_files
 from tasks.campaigns.designs import round_folder, table_text
 from tasks.campaigns.ledger import Run
+from tasks.campaigns.screens import claim_screen
 from tasks.checkpoints.checkpointer import Outputs
 from tasks.checkpoints.manifest import package_versions
-from tasks.checkpoints.payloads import Payload, encode_json
+from tasks.checkpoints.payloads import encode_json
 from tasks.checkpoints.records import RoundLock
 from tasks.checkpoints.refs import Ref
 from tasks.publishing.assemble import report_tables
 from tasks.publishing.calibration_data import calibration_file
+from tasks.publishing.formats import CARD, CSV, H5AD, PARQUET, ZARR, complete_provenance, screen_files
 from tasks.publishing.quality_data import quality_page_data
 from tasks.publishing.quality_page import render_quality_page
 from tasks.publishing.report import render_report
 from tasks.publishing.report_data import ReportData
-from tasks.publishing.screen import screen_table
 from tasks.readouts.alignment import alignment_warning
 
 
@@ -66,9 +67,10 @@ def publish_round(this: Round, intake: Intake, found: Findings) -> RoundResult:
 
 
 def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Mapping[str, Any]) -> Run:
-    """The screen first, then the files of the run, `run.json` last."""
-    screen = this.cp.load(found.screen["screen"])
-    folder = this.ledger.publish_screen(run, Payload("anndata", screen), table_text(screen_table(screen)))
+    """All files first; the screen's manifest publishes screen and run in one step."""
+    screen = complete_provenance(this.cp.load(found.screen["screen"]), run.number, run.lock)
+    contents = screen_files(screen)
+    folder = claim_screen(this.ledger.storage, run.round_index, run.number, contents)
     files = _plate_files(this, intake, found.aligned, found.standing)
     files |= {"decision.json": encode_json(dict(decision)).decode()}
     batch, platemap = (
@@ -92,7 +94,8 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
     files |= {"calibration.json": calibration_file(tables["calibration"])}
     links = {name: name for name in sorted(files)}
     links |= {"quality page": links.pop("quality.html")}
-    links |= {f"hybrid screen ({name})": f"../../../../{folder}/{name}" for name in ("screen.csv", "screen.zarr")}
+    links |= {f"hybrid screen ({name})": f"../../../../{folder}/{name}" for name in (CSV, ZARR, H5AD, PARQUET)}
+    links |= {"card of the screen": f"../../../../{folder}/{CARD}"}
     files["report.html"] = render_report(
         ReportData(
             campaign=this.config.campaign.name,
@@ -118,7 +121,7 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
     summary = {name: decision[name] for name in kept}
     summary |= {"round": this.number, "run": run.number, "status": "decided", "screen": folder}
     summary |= {"evidence": found.evidence}
-    return this.ledger.finish_run(run, files, summary)
+    return this.ledger.publish_run(run, folder, contents, files, summary)
 
 
 def _release(this: Round, run: Run, batch: Outputs | None) -> str | None:

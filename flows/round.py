@@ -64,7 +64,17 @@ def run_round(config_path: str, round_index: int | None = None, plan: bool = Fal
     decided, evidence = look(this, intake, labels, standing, model, forward[0] if forward else None)
     batch = choose(this, intake, omega, model, labels, standing, decided)
     screen = make_screen.submit(
-        this.cp, this.config, this.number, this.library, model.chunks, omega, labels, standing, decided["decision"]
+        this.cp,
+        this.config,
+        this.number,
+        this.library,
+        model.chunks,
+        omega,
+        labels,
+        standing,
+        decided["decision"],
+        {design.round_index: design.platemap for design in this.designs},
+        intake.book.troubled(),
     ).result()
     findings = Findings(model, aligned, labels, standing, omega, decided, evidence, batch, screen, forward)
     return publish_round(this, intake, findings)

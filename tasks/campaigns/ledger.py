@@ -13,6 +13,7 @@ import numpy as np
 from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.designs import Design, read_design, round_folder
 from tasks.campaigns.reading import dump_config, parse_config
+from tasks.campaigns.screens import commit_screen, published_screens, write_screen
 from tasks.checkpoints.keys import sha256
 from tasks.checkpoints.payloads import Payload, encode, encode_json
 from tasks.checkpoints.records import RoundLock
@@ -204,16 +205,14 @@ class Ledger:
             files = self.storage.read_many([f"{base}/{name}/round.lock.json", f"{base}/{name}/run.json"])
             lock = files.get(f"{base}/{name}/round.lock.json")
             summary = files.get(f"{base}/{name}/run.json")
-            if lock is not None:
-                found.append(
-                    Run(
-                        round_index,
-                        int(name),
-                        f"{base}/{name}",
-                        RoundLock.model_validate(self._json(f"{base}/{name}/round.lock.json", lock)),
-                        None if summary is None else self._json(f"{base}/{name}/run.json", summary),
-                    )
-                )
+            if lock is None:
+                continue
+            content = RoundLock.model_validate(self._json(f"{base}/{name}/round.lock.json", lock))
+            if summary is None:
+                known = self._committed(round_index, int(name))
+            else:
+                known = self._json(f"{base}/{name}/run.json", summary)
+            found.append(Run(round_index, int(name), f"{base}/{name}", content, known))
         return found
 
     def last_decided(self, round_index: int) -> Run | None:
@@ -232,7 +231,7 @@ class Ledger:
         while True:
             runs = self.runs(lock.round)
             if runs and runs[-1].lock.nodes == lock.nodes:
-                return runs[-1]
+                return runs[-1] if runs[-1].summary is None else self._close(runs[-1], runs[-1].summary)
             number = (runs[-1].number if runs else 0) + 1
             folder = f"{round_folder(lock.round)}/runs/{number:02d}"
             if self.storage.create(f"{folder}/round.lock.json", data):
@@ -240,48 +239,41 @@ class Ledger:
 
     def finish_run(self, run: Run, files: Mapping[str, str], summary: Mapping[str, Any]) -> Run:
         """Write the files of a run, then `run.json`, which makes it finished. Gives the finished run."""
+        self._write_files(run, files)
+        return self._close(run, summary)
+
+    def publish_run(
+        self, run: Run, screen: str, contents: Mapping[str, bytes], files: Mapping[str, str], summary: Mapping[str, Any]
+    ) -> Run:
+        """Publish a hybrid screen and its run. Before the screen's manifest is there, neither is; then, both are.
+
+        Args:
+            run: The claimed run.
+            screen: Folder that `claim_screen` gave for these contents.
+            contents: Files of the screen by name.
+            files: Files of the run by name.
+            summary: What `run.json` will say.
+
+        Returns:
+            The finished run.
+        """
+        write_screen(self.storage, screen, contents)
+        self._write_files(run, files)
+        commit_screen(self.storage, screen, run.round_index, run.number, contents, summary)
+        return self._close(run, summary)
+
+    def _write_files(self, run: Run, files: Mapping[str, str]) -> None:
         for name, text in files.items():
             self.storage.create(f"{run.folder}/{name}", text.encode())
+
+    def _close(self, run: Run, summary: Mapping[str, Any]) -> Run:
         self.storage.create(f"{run.folder}/run.json", encode_json(dict(summary)))
         return replace(run, summary=json.loads(self.storage.read(f"{run.folder}/run.json")))
 
-    def publish_screen(self, run: Run, library: Payload, table: str) -> str:
-        """Publish a hybrid screen under the next number, its manifest last; once for each run.
-
-        Returns:
-            The screen's folder.
-        """
-        claim = encode_json({"round": run.round_index, "run": run.number})
-        number = self._claim_screen(claim)
-        folder = f"screens/{number:04d}"
-        files = encode(library)
-        self.storage.write_many({f"{folder}/screen.zarr/{name}": data for name, data in files.items()})
-        self.storage.write(f"{folder}/screen.csv", table.encode())
-        manifest = {
-            "round": run.round_index,
-            "run": run.number,
-            "files": {
-                **{f"screen.zarr/{name}": sha256(data) for name, data in files.items()},
-                "screen.csv": sha256(table.encode()),
-            },
-        }
-        self.storage.create(f"{folder}/manifest.json", encode_json(manifest))
-        return folder
-
-    def _claim_screen(self, claim: bytes) -> int:
-        """Number of the screen with this claim; the next free one if it has none yet."""
-        numbers = sorted(int(name) for name in self.storage.folders("screens") if name.isdecimal())
-        claims = self.storage.read_many(f"screens/{number:04d}/claim.json" for number in numbers)
-        for number in reversed(numbers):
-            if claims.get(f"screens/{number:04d}/claim.json") == claim:
-                return number
-        taken = [number for number in numbers if f"screens/{number:04d}/claim.json" in claims]
-        number = (taken[-1] if taken else 0) + 1
-        while not self.storage.create(f"screens/{number:04d}/claim.json", claim):
-            if self.storage.read(f"screens/{number:04d}/claim.json") == claim:
-                break
-            number += 1
-        return number
+    def _committed(self, round_index: int, run: int) -> Mapping[str, Any] | None:
+        """Summary of a run whose screen was published, but which a crash kept from writing its own."""
+        known = [s for s in published_screens(self.storage) if (s.round_index, s.run) == (round_index, run)]
+        return known[0].summary if known else None
 
     def _json(self, path: str, data: bytes) -> Any:
         try:

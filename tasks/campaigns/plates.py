@@ -73,6 +73,17 @@ class PlateBook:
         newest = self.newest().values()
         return [record for record in newest if record.round == round_index and record.barcode not in self.used]
 
+    def troubled(self) -> dict[str, str]:
+        """failed, waived or abandoned, by barcode: of used plates the waived ones, of the others those not awaited."""
+        found = {
+            barcode: record.state.value
+            for barcode, record in self.newest().items()
+            if barcode not in self.used and record.state in (PlateState.FAILED, PlateState.ABANDONED)
+        }
+        waived = [record for record in self.records if record.state is PlateState.WAIVED]
+        used = {(attempt.barcode, attempt.attempt) for attempt in self.used.values()}
+        return found | {one.barcode: one.state.value for one in waived if (one.barcode, one.attempt) in used}
+
     def repeats(self) -> pd.DataFrame:
         """Plates to repeat: round, barcode, attempt wanted, reason."""
         rows = [

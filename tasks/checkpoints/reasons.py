@@ -35,18 +35,24 @@ def why_computed(now: NodeRecord, before: NodeRecord | None, problem: str | None
     return "; ".join(named) or "no checkpoint"
 
 
-def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of nested mappings by dotted name.
+
+    Args:
+        params: Nested mappings.
+        prefix: Before every name.
+    """
+    found: dict[str, Any] = {}
     for name, value in params.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+            found[f"{prefix}{name}"] = value
+    return found
 
 
 def _parameter_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    old, new = _flat(before), _flat(now)
+    old, new = flat(before), flat(now)
     return [
         f"{name} {_short(old.get(name))} → {_short(new.get(name))}"
         for name in sorted(old.keys() | new.keys())

@@ -10,20 +10,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.batches.worklist import escape_formulas
 from tasks.campaigns.config import ReadoutSection
 from tasks.errors import NumericalError, UserError
 from tasks.publishing.plain import plain_mapping
 from tasks.stopping.audit import correct
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+LIMITS = ("tolerance", "threshold")
 COVERAGE_SDS = 1.6448536269514722  # Φ⁻¹(0.95): half-width of a central 90% interval, in standard errors
 PREDICTION_COLUMNS = ("mean", "epistemic_sd", "bias_sd", "aleatoric_sd")
 LABEL_COLUMNS = ("perturbation", "value", "n", "variance", "plates", "round", "audit")
 SCREEN_COLUMNS = (
     "value", "source", "standard_error", "lower", "upper", "epistemic", "bias", "aleatoric", "predicted", "measured",
-    "n", "round", "plates", "audit", "correct",
-)  # fmt: skip  # fmt: skip
+    "n", "round", "plates", "audit", "correct", "flags",
+)  # fmt: skip
+CLASS_COLUMNS = ("probability_1",)  # of a classification alone, after the others
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +36,7 @@ def build_screen(
     readout: ReadoutSection,
     certificate: Mapping[str, Any],
     provenance: Mapping[str, Any],
+    flags: pd.Series[str] | None = None,
 ) -> ad.AnnData:
     """Put measurements and predictions together into one screen, a row per perturbation in library order.
 
@@ -49,6 +51,7 @@ def build_screen(
         readout: Kind, unit, and when a prediction counts as correct.
         certificate: The decision that the screen rests on; nested dictionaries of str, bool, int, float.
         provenance: Where the screen comes from; the same types.
+        flags: (N,) what `tasks.publishing.flags.flag_rows` says, indexed by perturbation. None: no row has any.
 
     Returns:
         AnnData (N, 1), X = value; see SCHEMA.md.
@@ -64,10 +67,14 @@ def build_screen(
     seen = ids.isin(labels["perturbation"])
     _check_numbers(guess, labels)
     obs = _obs_table(guess, known, seen, readout)
+    obs["flags"] = "" if flags is None else flags.reindex(ids).to_numpy(object)
+    if readout.kind == "binary":
+        obs["probability_1"] = _class_probability(obs, seen)
     for name in library_obs.columns:
         obs[_free_name(str(name), obs, library_obs)] = library_obs[name].to_numpy()
     obs.index = pd.Index(ids.astype(str), name="perturbation")
-    var = pd.DataFrame({"unit": [readout.unit], "kind": [readout.kind]}, index=pd.Index(["readout"]))
+    limits = {name: [np.nan if (given := getattr(readout, name)) is None else float(given)] for name in LIMITS}
+    var = pd.DataFrame({"unit": [readout.unit], "kind": [readout.kind], **limits}, index=pd.Index(["readout"]))
     uns = {
         "schema_version": SCHEMA_VERSION,
         "certificate": plain_mapping(certificate, "certificate"),
@@ -91,23 +98,6 @@ def published_parts(variance: Floats, kind: str) -> Floats:
         return variance[:, :2]
     epistemic = np.minimum(variance[:, 0], variance[:, 2])
     return np.stack([epistemic, variance[:, 2] - epistemic], axis=1)
-
-
-def screen_table(screen: ad.AnnData) -> pd.DataFrame:
-    """The screen as one flat table for CSV, safe to open in a spreadsheet.
-
-    Args:
-        screen: What `build_screen` returned.
-
-    Returns:
-        (N, ...) the column perturbation, then the columns of obs. Text that a spreadsheet would run as a formula begins
-        with an apostrophe.
-    """
-    table = screen.obs.reset_index(names="perturbation")
-    text = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-    table = escape_formulas(table.astype({name: object for name in text}))
-    table.columns = escape_formulas(pd.DataFrame({"name": list(table.columns)}, dtype=object))["name"].tolist()
-    return table
 
 
 def _obs_table(
@@ -158,6 +148,16 @@ def _interval(value: Floats, error: Floats, seen: NDArray[np.bool_], kind: str) 
     doubtful = error**2 > 0.1 * 0.9
     class_lower, class_upper = np.where(doubtful, 0.0, value), np.where(doubtful, 1.0, value)
     return np.where(seen, class_lower, np.clip(lower, 0, 1)), np.where(seen, class_upper, np.clip(upper, 0, 1))
+
+
+def _class_probability(obs: pd.DataFrame, seen: NDArray[np.bool_]) -> Floats:
+    """Probability of class 1: the model's where predicted; where measured, 1 less what noise has flipped of the class.
+
+    A measured class has variance p(1 − p), with p the probability that noise flipped it, p ≤ 1/2.
+    """
+    flipped = (1.0 - np.sqrt(np.clip(1.0 - 4.0 * obs["standard_error"].to_numpy() ** 2, 0.0, 1.0))) / 2.0
+    value = obs["value"].to_numpy()
+    return np.where(seen, np.where(value > 0.5, 1.0 - flipped, flipped), value)
 
 
 def _correct_where(audit: NDArray[np.bool_], mean: Floats, measured: Floats, readout: ReadoutSection) -> Any:
@@ -211,7 +211,7 @@ def _check_numbers(guess: pd.DataFrame, labels: pd.DataFrame) -> None:
 
 def _free_name(name: str, obs: pd.DataFrame, library_obs: pd.DataFrame) -> str:
     """The name under which a column of the library enters the screen."""
-    if name not in SCREEN_COLUMNS:
+    if name not in (*SCREEN_COLUMNS, *CLASS_COLUMNS):
         return name
     free = f"library_{name}"
     if free in library_obs.columns or free in obs.columns:

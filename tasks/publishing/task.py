@@ -1,12 +1,13 @@
 """Nodes of the publishing room: the hybrid screen, and the publication of a round."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from tasks.campaigns.config import CampaignConfig
+from tasks.campaigns.designs import read_table
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import Stage
 from tasks.checkpoints.payloads import Payload
@@ -14,11 +15,12 @@ from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
 from tasks.ensembles.task import chunk_inputs, mean_prediction
 from tasks.operators.task import Omega, load_rows
+from tasks.publishing.flags import flag_rows, outlying
 from tasks.publishing.screen import build_screen, published_parts
 from tasks.readouts.noise import NoiseModel
 from tasks.readouts.sigma_y import sigma_y
 
-SCREEN = Stage("screen", 2)
+SCREEN = Stage("screen", 3)
 
 
 @node_task("hybrid screen")
@@ -32,8 +34,24 @@ def make_screen(
     labels: Outputs,
     membership: Ref,
     decision: Ref,
+    platemaps: Mapping[int, Ref],
+    troubled: Mapping[str, str],
 ) -> Outputs:
-    """The hybrid screen: measured values, hidden audit members among them, and predictions with their uncertainty."""
+    """The hybrid screen: measured values, hidden audit members among them, and predictions with their uncertainty.
+
+    Args:
+        cp: Runs the node.
+        config: Configuration of the campaign.
+        round_index: The round.
+        library: Its annotation goes in.
+        chunks: Predictions of the library.
+        omega: Error operator: the parts of a prediction's error.
+        labels: Labels of this round.
+        membership: Who is chosen, hidden and vetoed.
+        decision: The certificate.
+        platemaps: Plate map of every released design up to this round.
+        troubled: Plates that failed, were waived or abandoned, by barcode (`PlateBook.troubled`).
+    """
     readout = config.readout
 
     def compute() -> dict[str, Payload]:
@@ -51,24 +69,45 @@ def make_screen(
             "inputs": {name: ref.sha256 for name, ref in inputs.items()},
         }
         known = _all_labels(cp, labels, membership, noise, readout.kind)
-        screen = build_screen(obs, predictions, known, readout, cp.load(decision), provenance)
+        flags = _flags(cp, obs.index.tolist(), labels, membership, noise, platemaps, troubled)
+        screen = build_screen(obs, predictions, known, readout, cp.load(decision), provenance, flags)
         return {"screen": Payload("anndata", screen)}
 
-    names = ("training", "incidence", "noise", "audit", "audit_incidence")
+    names = ("training", "incidence", "levels", "noise", "audit", "audit_incidence", "audit_levels")
     inputs = {
         "library": library,
         "membership": membership,
         "decision": decision,
         **omega.inputs("parts", "variance"),
         **{f"labels {name}": labels[name] for name in names},
+        **{f"platemap {number:04d}": ref for number, ref in platemaps.items()},
         **chunk_inputs(chunks),
     }
     params = {
         "readout": readout.model_dump(mode="json", exclude={"columns"}),
         "campaign": config.campaign.name,
         "round": round_index,
+        "plates": dict(troubled),
     }
     return cp.run("screen", SCREEN, compute, outputs=("screen",), params=params, inputs=inputs)
+
+
+def _flags(
+    cp: Checkpointer,
+    ids: list[str],
+    labels: Outputs,
+    membership: Ref,
+    noise: NoiseModel,
+    platemaps: Mapping[int, Ref],
+    troubled: Mapping[str, str],
+) -> "pd.Series[str]":
+    """What plates, vetoes and replicates say of every row."""
+    tables = [read_table(cp.load(platemaps[number])) for number in sorted(platemaps)]
+    planned = pd.concat([table.loc[table["role"] == "sample", ["perturbation", "barcode"]] for table in tables])
+    standing = cp.load(membership)
+    levels = pd.concat([cp.load(labels[name]) for name in ("levels", "audit_levels")], ignore_index=True)
+    vetoed = standing.loc[standing["vetoed"].astype(bool), "perturbation"].tolist()
+    return flag_rows(ids, planned, troubled, vetoed, outlying(levels, noise.runs))
 
 
 def _all_labels(

@@ -6,7 +6,6 @@ import pytest
 from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.designs import first_entries, read_design, read_table, release, table_text
 from tasks.campaigns.ledger import Ledger
-from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.records import RoundLock
 from tasks.checkpoints.storage import Storage
 from tasks.checkpoints.store import DamagedCheckpoint
@@ -157,25 +156,6 @@ def test_a_release_that_was_cut_short_is_completed_from_the_proposal_by_whoever_
         assert ledger.storage.read(f"rounds/0000/design/{name}").decode() == text
 
 
-def test_a_screen_folder_without_a_claim_blocks_nothing(ledger):
-    for name in ("0001", ".ipynb_checkpoints", "notes"):
-        ledger.storage.make_folder(f"screens/{name}")
-    ledger.storage.write("revisions/notes.yaml", b"x")
-    assert ledger.revise(config()) == 1
-    run = ledger.claim_run(lock(0))
-    assert ledger.publish_screen(run, Payload("anndata", library()), "a\n") == "screens/0001"
-
-
-def test_of_two_that_publish_one_run_at_once_both_get_one_number(ledger, monkeypatch):
-    """Both see no screen; the second finds the claim taken by its own twin."""
-    run = ledger.claim_run(lock(0))
-    payload = Payload("anndata", library())
-    folders = ledger.storage.folders
-    first = ledger.publish_screen(run, payload, "a\n")
-    monkeypatch.setattr(ledger.storage, "folders", lambda prefix: [] if prefix == "screens" else folders(prefix))
-    assert ledger.publish_screen(run, payload, "a\n") == first == "screens/0001"
-
-
 @pytest.mark.parametrize("name", ["library/manifest.json", "rounds/0000/runs/01/round.lock.json"])
 def test_a_damaged_record_is_one_clear_line(ledger, name):
     ledger.register_library(library())
@@ -202,17 +182,6 @@ def test_the_same_lock_is_the_same_run_and_another_lock_a_new_one(ledger):
     assert (second.number, second.summary) == (2, None)
     assert [run.decided for run in ledger.runs(0)] == [False, False]
     assert ledger.last_decided(0) is None
-
-
-def test_screens_are_numbered_once_for_each_run(ledger):
-    screen = Payload("anndata", library())
-    run = ledger.claim_run(lock(0))
-    assert ledger.publish_screen(run, screen, "a\n") == "screens/0001"
-    assert ledger.publish_screen(run, screen, "a\n") == "screens/0001"
-    other = ledger.claim_run(lock(0, "1" * 64))
-    assert ledger.publish_screen(other, screen, "a\n") == "screens/0002"
-    published = anndata.read_zarr(f"{ledger.storage.url}/screens/0002/screen.zarr")
-    np.testing.assert_array_equal(published.X, library().X)
 
 
 def test_first_entries_keep_the_first_arm_of_a_released_member():

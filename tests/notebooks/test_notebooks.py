@@ -11,11 +11,19 @@ import pytest
 
 from tasks.campaigns.config import ReadoutSection
 from tasks.checkpoints.payloads import Payload, encode
+from tasks.checkpoints.records import RoundLock
+from tasks.publishing.card import render_card
+from tasks.publishing.formats import complete_provenance
 from tasks.publishing.screen import build_screen
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 READER = ROOT / "notebooks" / "read_a_hybrid_screen.ipynb"
+LOCK = RoundLock(campaign="pilot", round=0, nodes={}, versions={"numpy": "2.0"})
+CERTIFICATE = {
+    "stop": False, "certified": False, "bound": 0.75, "gamma": 0.9, "risk": 0.05, "risk_spent": 0.01, "look": 1,
+    "assumption": "drawn at random", "reason": "Go on", "wells_used": 24, "wells_full_screen": 60,
+}  # fmt: skip
 
 
 def read(notebook):
@@ -53,7 +61,9 @@ def make_screen(certificate):
         }
     )
     readout = ReadoutSection(kind="continuous", unit="log units", tolerance=1.0)
-    return build_screen(pd.DataFrame(index=ids), predictions, labels, readout, certificate, {"campaign": "pilot"})
+    return build_screen(
+        pd.DataFrame(index=ids), predictions, labels, readout, certificate, {"campaign": "pilot", "round": 0}
+    )
 
 
 def publish(folder, bound, complete=True):
@@ -113,6 +123,23 @@ def test_reader_prints_the_certificate_and_draws_every_measurement(tmp_path, mon
         np.testing.assert_array_equal(drawn[name].x, rows["measured"])
         np.testing.assert_array_equal(drawn[name].y, rows["predicted"])
     assert figure.layout.xaxis.title.text == "measured [log units]"
+
+
+def test_five_lines_of_the_reader_are_those_of_the_card_and_draw_the_hidden_members(tmp_path):
+    """With anndata alone: no other cell is run before."""
+    folder = publish(tmp_path / "0001", bound=0.75)
+    five = code_of(READER)[-1].splitlines()
+    card = render_card(complete_provenance(make_screen(CERTIFICATE), 1, LOCK))
+    assert [line.replace('f"{folder}/screen.zarr"', '"screen.zarr"') for line in five] == [
+        line[4:] for line in card.splitlines() if line.startswith("    ")
+    ]
+    assert len(five) == 5
+    namespace = {"folder": folder}
+    exec("\n".join(five[:-1]), namespace)
+    (drawn,) = eval(five[-1], namespace).data
+    hidden = make_screen({}).obs[lambda obs: obs["audit"]]
+    np.testing.assert_array_equal(drawn.x, hidden["measured"])
+    np.testing.assert_array_equal(drawn.y, hidden["predicted"])
 
 
 @pytest.mark.parametrize("start", [".", "notebooks"])

@@ -14,8 +14,9 @@ from scipy.stats import norm
 
 from tasks.campaigns.config import ReadoutSection
 from tasks.errors import NumericalError, UserError
+from tasks.publishing.formats import screen_table
 from tasks.publishing.plain import plain_mapping
-from tasks.publishing.screen import SCREEN_COLUMNS, build_screen, published_parts, screen_table
+from tasks.publishing.screen import SCREEN_COLUMNS, build_screen, published_parts
 
 CONTINUOUS = ReadoutSection(kind="continuous", unit="log mol/L", tolerance=0.5)
 BINARY = ReadoutSection(kind="binary", threshold=0.0)
@@ -180,11 +181,11 @@ def test_file_round_trip_changes_nothing(tmp_path: Path, suffix: str, readout: R
 
 
 def test_table_cannot_run_a_formula_and_keeps_numbers() -> None:
-    lib = library(note=["-1+1", "@cmd", "\tx", "fine", "+7"])
+    lib = library(note=["-1+1", "@cmd", "\tx", "fi\r\nn\re", "+7"])
     lib["=head"] = 1.0
     table = screen_table(screen(lib=lib, guess=predictions(mean=[-0.1, 0.2, 0.3, 0.4, 0.5])))
     assert table["perturbation"].tolist() == ["c", "a", "'=2+2", "b", "é"]
-    assert table["note"].tolist() == ["'-1+1", "'@cmd", "'\tx", "fine", "'+7"]
+    assert table["note"].tolist() == ["'-1+1", "'@cmd", "'\tx", "fi\nn\ne", "'+7"]
     assert "'=head" in table.columns
     assert table["value"].iloc[0] == -0.1
     assert table["source"].tolist()[:2] == ["predicted", "measured"]

@@ -87,6 +87,9 @@ def world(tmp_path_factory):
     rest = {name: Payload("table", table) for name, table in tables.items()}
     rest["noise"] = Payload("json", NOISE.model_dump(mode="json"))
     rest["library"] = Payload("anndata", anndata.AnnData(np.zeros((SIZE, 1), np.float32), pd.DataFrame(index=IDS)))
+    rest["platemap"] = Payload("text", "barcode,well,role,perturbation\nP1,A01,sample,CPD-00000\n")
+    levels = pd.DataFrame(columns=["perturbation", "level", "reagent", "group", "value", "n", "variance"])
+    rest |= {name: Payload("table", levels) for name in ("levels", "audit_levels")}
     rest["tensors"] = Payload("tensors", {"out_of_fold.mean": np.zeros((20, 1), np.float32)})
     rest["eigenvalues"] = Payload("array", np.array([3.0, 2.0, 1.0]))
     found = stored("rest", rest)
@@ -149,7 +152,7 @@ def test_the_screen_is_made_without_all_members(world):
     def screen(number):
         return make_screen.fn(
             world.cp, config("random"), number, found["library"], world.chunks, world.omega, found,
-            found["membership"], decision,
+            found["membership"], decision, {0: found["platemap"]}, {"P1": "waived"},
         )  # fmt: skip
 
     screen(0)
