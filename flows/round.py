@@ -30,7 +30,7 @@ from tasks.operators.task import Omega
 from tasks.publishing.task import make_screen
 from tasks.readouts.task import make_labels
 from tasks.stopping.evidence import ControlEvidence, Wells
-from tasks.stopping.task import decide_round
+from tasks.stopping.task import decide_round, forecast_errors
 
 
 def run_name() -> str:
@@ -61,7 +61,7 @@ def run_round(config_path: str, round_index: int | None = None, plan: bool = Fal
         before = look_back(this, place)
         forward = residuals(this, before[0] if before else None, labels, standing)
         omega = error_operator(this, place, model, labels, standing, forward[0] if forward else None, before)
-    decided, evidence = look(this, intake, labels, standing, model, forward[0] if forward else None)
+    decided, evidence = look(this, intake, labels, standing, model, omega, forward[0] if forward else None)
     batch = choose(this, intake, omega, model, labels, standing, decided)
     screen = make_screen.submit(
         this.cp,
@@ -120,7 +120,13 @@ def residuals(this: Round, reference: Reference | None, labels: Outputs, standin
 
 
 def look(
-    this: Round, intake: Intake, labels: Outputs, standing: Ref, model: Model, forward: Outputs | None
+    this: Round,
+    intake: Intake,
+    labels: Outputs,
+    standing: Ref,
+    model: Model,
+    omega: Omega,
+    forward: Outputs | None,
 ) -> tuple[Outputs, str]:
     """Look at the audit once. Computing the same evidence again is the same look and spends no risk."""
     config = this.config
@@ -129,12 +135,14 @@ def look(
     if forward is not None and "lemma" in config.stopping.rule:
         seen.append(forward["table"])
     evidence = digest(seen)
+    forecast = forecast_errors.submit(this.cp, labels["training"], standing, model.chunks, omega, config.readout)
     looks, known_risk = earlier_looks(this, evidence)
     decided = decide_round.submit(
         this.cp,
         labels,
         standing,
         model.chunks,
+        forecast.result(),
         model.fitted["tensors"],
         None if forward is None else (this.designs[this.number].batch, forward["table"]),
         config.readout,

@@ -8,15 +8,12 @@ from collections.abc import Mapping, Sequence
 from tasks.campaigns.stopping_settings import StoppingSection
 from tasks.stopping.evidence import AuditEvidence, Look
 from tasks.stopping.record import Decision, RuleRecord
-from tasks.stopping.risk import risk_of_look
 from tasks.stopping.rule import Found, bounded
 from tasks.stopping.rules import RULES, Joined, read_rule
 from tasks.stopping.savings import estimate, random_campaign
 
 
-def decide(
-    look: Look, stopping: StoppingSection, previous_looks: Sequence[tuple[int, float]], risk: float | None = None
-) -> Decision:
+def decide(look: Look, stopping: StoppingSection, previous_looks: Sequence[tuple[int, float]], risk: float) -> Decision:
     """Look at the evidence once, and spend risk on it.
 
     Rules that decide and certify share the risk of the look where one of them is enough (`or`); where all must (`and`)
@@ -27,15 +24,14 @@ def decide(
         stopping: γ, risk, rules and their limits.
         previous_looks: (round, risk spent) of every earlier look, runs of the same round included. Computing an
             identical run again is the same look, and must not be listed.
-        risk: Risk that this evidence was looked at with before. One evidence has one risk for good: another would be
-            another bound from the same audit, and spend what nobody counts. None: `risk_of_look`.
+        risk: What this look spends: that of the first look at this evidence if it was looked at before, else
+            `risk_of_look`. One evidence has one risk for good: another would be another bound from the same audit, and
+            spend what nobody counts.
 
     Raises:
         UserError: On an unknown rule or a negative risk.
     """
     joined = read_rule(stopping.rule)
-    if risk is None:
-        risk = risk_of_look(stopping, look.round_index, previous_looks)
     risks = {name: risk / joined.parts if name in joined.certifying else risk for name in RULES}
     found = {name: rule.find(look, stopping, risks[name]) for name, rule in RULES.items()}
     changes = {name: rule.would_change(look, stopping, risks[name]) for name, rule in RULES.items()}

@@ -52,6 +52,20 @@ class AuditEvidence(Counts):
         return self.population - self.audit
 
 
+class Forecast(Counts):
+    """What can be known of a look without any hidden readout. By it the risk is spent."""
+
+    library: int = Field(ge=1, description="Perturbations in the library, N.")
+    chosen: int = Field(ge=0, description="Ever chosen by the initial design or a strategy; vetoed ones included.")
+    pending: int = Field(ge=0, description="Chosen, but without a training label.")
+    audit: int = Field(ge=0, description="Hidden audit members.")
+    expected_errors: float = Field(
+        ge=0,
+        le=1,
+        description="Share of what is not chosen that the model expects to have wrong.",
+    )
+
+
 class PickEvidence(Counts):
     """The newest strategic picks, predicted before they were measured. Round 0 has none."""
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.campaigns.stopping_settings import StoppingSection
 from tasks.errors import UserError
 from tasks.stopping.audit_rule import audit_accuracy
-from tasks.stopping.evidence import AuditEvidence
-from tasks.stopping.risk import risk_of_look
+from tasks.stopping.evidence import AuditEvidence, Forecast
+from tasks.stopping.risk import most_risk, risk_of_look
 from tasks.stopping.rule import largest
 
 SHARES = (0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.16, 0.24)
@@ -75,7 +75,8 @@ def plan_audits(campaign: Campaign, stopping: StoppingSection, configured: int, 
     The accuracy before it is measured is unknown, so two learning curves stand for what may come. In both the true
     accuracy passes γ when half of what the campaign can measure is measured, or half of the library if that is less.
     steady: what is not chosen is wrong at one rate throughout. learning: the rate falls with the square of what is not
-    chosen. Sizes of population and audit are expected ones; the audit's errors are drawn, `CAMPAIGNS` times.
+    chosen. Sizes of population and audit are expected ones; the audit's errors are drawn, `CAMPAIGNS` times. The risk
+    is spent as by a model that knows its own rate.
 
     Args:
         campaign: Sizes.
@@ -98,31 +99,32 @@ def plan_audits(campaign: Campaign, stopping: StoppingSection, configured: int, 
 
 
 def _option(campaign: Campaign, stopping: StoppingSection, audit: int, configured: bool, seed: int) -> AuditOption:
-    risks = _risks(stopping)
     looks = [_counts(campaign, audit, t) for t in range(stopping.max_rounds + 1)]
-    tightest = [_bound(campaign.library, counts, 0, risk) for counts, risk in zip(looks, risks, strict=True)]
-    allowed = [
-        _allowed(campaign.library, counts, stopping.gamma, risk) for counts, risk in zip(looks, risks, strict=True)
-    ]
+    hopeless = _risks(campaign, stopping, looks, [counts.population for counts in looks])
     rng = np.random.default_rng(seed)
     return AuditOption(
         audit=audit,
         share=audit / campaign.library,
         wells=audit * campaign.replicates,
         configured=configured,
-        tightest=tightest[0],
-        tightest_last=tightest[-1],
-        expected={
-            name: _expected(campaign, looks, allowed, stopping.gamma, power, rng) for name, power in CURVES.items()
-        },
+        tightest=_bound(campaign.library, looks[0], 0, most_risk(stopping, 0, [])),
+        tightest_last=_bound(campaign.library, looks[-1], 0, hopeless[-1]),
+        expected={name: _expected(campaign, stopping, looks, power, rng) for name, power in CURVES.items()},
     )
 
 
-def _risks(stopping: StoppingSection) -> list[float]:
-    """Risk of each look of a campaign without repeated runs."""
+def _risks(campaign: Campaign, stopping: StoppingSection, looks: list[Counts], wrong: list[int]) -> list[float]:
+    """Risk of each look of a campaign without repeated runs whose model knows how many of the rest it has wrong."""
     spent: list[tuple[int, float]] = []
-    for number in range(stopping.max_rounds + 1):
-        spent.append((number, risk_of_look(stopping, number, spent)))
+    for number, (counts, errors) in enumerate(zip(looks, wrong, strict=True)):
+        forecast = Forecast(
+            library=campaign.library,
+            chosen=campaign.library - counts.population,
+            pending=0,
+            audit=counts.audit,
+            expected_errors=errors / max(counts.population, 1),
+        )
+        spent.append((number, risk_of_look(stopping, number, spent, forecast)))
     return [risk for _, risk in spent]
 
 
@@ -139,11 +141,15 @@ def _counts(campaign: Campaign, audit: int, rounds: int) -> Counts:
 
 
 def _bound(library: int, counts: Counts, errors: int, risk: float) -> float:
+    return audit_accuracy(_evidence(library, counts, errors), risk).accuracy
+
+
+def _evidence(library: int, counts: Counts, errors: int) -> AuditEvidence:
+    """All of it measured."""
     chosen = library - counts.population
-    evidence = AuditEvidence(
+    return AuditEvidence(
         library=library, chosen=chosen, pending=0, audit=counts.audit, measured=counts.audit, errors=errors
     )
-    return audit_accuracy(evidence, risk).accuracy
 
 
 def _allowed(library: int, counts: Counts, gamma: float, risk: float) -> int:
@@ -152,10 +158,10 @@ def _allowed(library: int, counts: Counts, gamma: float, risk: float) -> int:
 
 
 def _expected(
-    campaign: Campaign, looks: list[Counts], allowed: list[int], gamma: float, power: float, rng: np.random.Generator
+    campaign: Campaign, stopping: StoppingSection, looks: list[Counts], power: float, rng: np.random.Generator
 ) -> Expected:
     """Simulated stops, beside the first look at which the true accuracy reaches γ."""
-    library = campaign.library
+    library, gamma = campaign.library, stopping.gamma
     left = [counts.population / library for counts in looks]
     share = max(0.5, (1 + left[-1]) / 2) if left[-1] > 0 else 0.5
     # Errors among all that is not chosen are rate·left^(power+1)·N: (1 − γ)·N of them when `share` is left.
@@ -165,6 +171,8 @@ def _expected(
     ]
     known = [count * (1 - c.audit / max(c.population, 1)) for count, c in zip(wrong, looks, strict=True)]
     oracle = next((t for t, count in enumerate(known) if count <= (1 - gamma) * library), None)
+    risks = _risks(campaign, stopping, looks, wrong)
+    allowed = [_allowed(library, counts, gamma, risk) for counts, risk in zip(looks, risks, strict=True)]
     drawn = [rng.hypergeometric(k, c.population - k, c.audit, CAMPAIGNS) for k, c in zip(wrong, looks, strict=True)]
     # An audit that was lucky once stays so, because it is nearly the same audit: the k-th luckiest at every look.
     stops = np.sort(np.stack(drawn), axis=1) <= np.array(allowed)[:, None]

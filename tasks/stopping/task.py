@@ -15,14 +15,57 @@ from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
 from tasks.ensembles.task import chunk_inputs, mean_prediction
+from tasks.operators.task import Omega, load_rows
 from tasks.stopping.audit import correct
 from tasks.stopping.control import random_control
 from tasks.stopping.decision import decide
-from tasks.stopping.evidence import AuditEvidence, ControlEvidence, Look, PickEvidence, Wells, gather_evidence
+from tasks.stopping.evidence import AuditEvidence, ControlEvidence, Forecast, Look, PickEvidence, Wells, gather_evidence
+from tasks.stopping.forecast import said_errors
 from tasks.stopping.picks import newest_picks
 from tasks.stopping.risk import risk_of_look
 
-DECIDE = Stage("decide", 3)
+DECIDE = Stage("decide", 4)
+FORECAST = Stage("forecast", 1)
+
+
+@node_task("forecast")
+def forecast_errors(
+    cp: Checkpointer, training: Ref, membership: Ref, chunks: Sequence[Outputs], omega: Omega, readout: ReadoutSection
+) -> Outputs:
+    """What can be known of the coming look without any hidden readout: sizes, and what the model expects to have wrong.
+
+    Args:
+        cp: Runs the node.
+        training: Training labels. Those of the hidden audit are not handed in.
+        membership: Who is chosen and who is hidden.
+        chunks: Predictions of the library.
+        omega: Its diagonals say how far predictions may be off.
+        readout: When a prediction is correct.
+    """
+
+    def compute() -> dict[str, Payload]:
+        standing = cp.load(membership)
+        taken, hidden = (standing["chosen"] | standing["vetoed"]).to_numpy(bool), standing["hidden"].to_numpy(bool)
+        labelled = standing["perturbation"].isin(cp.load(training)["perturbation"]).to_numpy(bool)
+        errors = load_rows(cp, omega.refs("parts", "variance")), load_rows(cp, omega.refs("parts", "noise"))
+        said = said_errors(mean_prediction(cp, chunks), *errors, readout)[~taken]
+        forecast = Forecast(
+            library=len(taken),
+            chosen=int(taken.sum()),
+            pending=int((taken & ~labelled).sum()),
+            audit=int((hidden & ~taken).sum()),
+            expected_errors=float(np.clip(said.mean(), 0, 1)) if said.size else 0.0,
+        )
+        return {"forecast": Payload("json", forecast.model_dump(mode="json"))}
+
+    inputs = {
+        "training labels": training,
+        "membership": membership,
+        **omega.inputs("parts", "variance", "noise"),
+        **chunk_inputs(chunks),
+    }
+    params = {"kind": readout.kind, "tolerance": readout.tolerance}
+    return cp.run("forecast", FORECAST, compute, outputs=("forecast",), params=params, inputs=inputs)
 
 
 @node_task("decide")
@@ -31,6 +74,7 @@ def decide_round(
     labels: Outputs,
     membership: Ref,
     chunks: Sequence[Outputs],
+    forecast: Outputs,
     tensors: Ref,
     newest: tuple[Ref, Ref] | None,
     readout: ReadoutSection,
@@ -48,6 +92,7 @@ def decide_round(
         labels: Labels of this round.
         membership: Who is chosen and who is hidden.
         chunks: Predictions of the library.
+        forecast: What can be known without any hidden readout; the risk is spent by it.
         tensors: Of the ensemble, with its out-of-fold predictions of the training labels.
         newest: Batch of this round, and the forward residuals on its training labels; None in round 0.
         readout: When a prediction is correct.
@@ -58,7 +103,13 @@ def decide_round(
         wells: Sample wells used, of a full screen, and of a further round.
         controls: The random control in earlier rounds, oldest first.
     """
-    risk = risk_of_look(stopping, round_index, previous_looks) if known_risk is None else known_risk
+    if known_risk is not None:
+        risk = known_risk
+    elif forecast["forecast"].pending:
+        risk = 0.0  # only planned: nobody looks
+    else:
+        known = Forecast.model_validate(cp.load(forecast["forecast"]))
+        risk = risk_of_look(stopping, round_index, previous_looks, known)
 
     def compute() -> dict[str, Payload]:
         control = _control(cp, labels["training"], membership, tensors, readout, round_index)
@@ -90,6 +141,7 @@ def decide_round(
         "audit labels": labels["audit"],
         "membership": membership,
         "tensors": tensors,
+        "forecast": forecast["forecast"],
         **({} if newest is None else dict(zip(("batch", "forward residuals"), newest, strict=True))),
         **chunk_inputs(chunks),
     }

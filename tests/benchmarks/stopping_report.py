@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from scipy.stats import beta
 
-WAYS = ("audit", "forecast", "lemma")
+WAYS = ("audit", "equal", "lemma")
 
 
 def pooled(rows):
@@ -43,7 +43,7 @@ def tables(rows):
         "",
         f"Worst cell of the audit: {worst['audit_false'] / worst['campaigns']:.1%} false (upper limit {limit:.1%}).",
         "",
-        "| case | N | γ | oracle, % of N | audit costs more by | with a forecast | lemma |",
+        "| case | N | γ | oracle, % of N | audit costs more by | with equal shares of the risk | lemma |",
         "|" + "---|" * 7,
     ]
     for (case, size, gamma), cell in found.items():
@@ -82,10 +82,10 @@ def draw(rows, path):
     left.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.38))
     for (case, size, gamma), cell in found.items():
         if (size, gamma) == (20000, 0.95) and case != "knife edge":
-            for way, colour, shift in (("audit", "#1b6ca8", -0.12), ("forecast", "#6aa84f", 0.12)):
+            for way, colour, shift in (("audit", "#1b6ca8", -0.12), ("equal", "#6aa84f", 0.12)):
                 extra = 100 * (cell[f"{way}_wells"] - cell["oracle_wells"]) / cell["campaigns"] / size
                 right.plot(extra, cases.index(case) + shift, "o", color=colour, ms=5, clip_on=False)
-    for name, colour in (("equal shares of the risk", "#1b6ca8"), ("by forecast", "#6aa84f")):
+    for name, colour in (("risk by forecast", "#1b6ca8"), ("in equal shares", "#6aa84f")):
         right.plot([], [], "o", color=colour, ms=5, label=name)
     right.set(xlabel="wells beyond the oracle's, % of N (N = 20,000, γ = 0.95)", xlim=(0, None))
     right.legend(frameon=False, loc="lower right")

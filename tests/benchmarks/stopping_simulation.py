@@ -29,8 +29,8 @@ instead, noise and all. Audit and lemma are judged in the same campaigns; the ca
 and the oracle has stopped, or nothing is left.
 
 Cost: wells of the audit's stop over those of an oracle that sees the true accuracy in every round and has the same
-audit wells, in percent of N; a campaign that never certifies costs all that it measures. `forecast`: the audit with
-`risk_by_forecast`, which reads the model's own said errors.
+audit wells, in percent of N; a campaign that never certifies costs all that it measures. `equal`: the audit again,
+its risk spent in equal shares instead of by what the model says of its own errors.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ from tasks.campaigns.stopping_settings import StoppingSection
 from tasks.stopping import audit_rule
 from tasks.stopping.audit import audit_bound
 from tasks.stopping.decision import decide
-from tasks.stopping.evidence import Look, PickEvidence, Wells, gather_evidence
+from tasks.stopping.evidence import Forecast, Look, PickEvidence, Wells, gather_evidence
 from tasks.stopping.outputs import jointly_right
-from tasks.stopping.risk import risk_by_forecast, risk_of_look
+from tasks.stopping.risk import equal_share, risk_of_look
 from tasks.stopping.rules import RULES
 
 CASES = (
@@ -66,7 +66,7 @@ SIZES, GAMMAS, BLOCK, RISK = (2000, 20000), (0.9, 0.95, 0.99), 50, 0.05
 ROUNDS = {2000: 20, 20000: 40}
 PLATE = {2000: 80, 20000: 320}
 AUDIT, INITIAL, ARM = 0.08, 0.02, 0.05
-WAYS = ("audit", "lemma", "forecast")
+WAYS = ("audit", "lemma", "equal")
 COLUMNS = (
     "case", "size", "gamma", "block", "campaigns", "oracle_wells",
     *(f"{way}_{what}" for way in WAYS for what in ("certified", "false", "false_measured", "wells")), "seconds",
@@ -199,15 +199,16 @@ def campaign(case: str, n: int, gamma: float, seed: int):
         for way, state in judged.items():
             if state.wells is not None:
                 continue
-            if way == "forecast":
+            if way == "audit":
                 mean = float(np.clip(said[pool].mean(), 0, 1)) if pool.any() else 0.0
-                risk = risk_by_forecast(stopping, t, state.spent, look.audit, mean)
+                counts = look.audit.model_dump(exclude={"measured", "errors"})
+                risk = risk_of_look(stopping, t, state.spent, Forecast(**counts, expected_errors=mean))
             else:
-                risk = risk_of_look(stopping, t, state.spent)
+                risk = equal_share(stopping, t, state.spent)
             if RULES["lemma" if way == "lemma" else "audit"].find(look, stopping, risk).stop:
                 state.wells, state.false, state.false_measured = wells, truth < gamma, as_measured < gamma
                 if way == "audit":
-                    record = decide(look, stopping, state.spent)
+                    record = decide(look, stopping, state.spent, risk)
                     assert record.certified
             state.spent.append((t, risk))
         if t == rounds or (oracle is not None and all(state.wells is not None for state in judged.values())):

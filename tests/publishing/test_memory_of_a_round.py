@@ -20,7 +20,7 @@ from tasks.operators.task import Omega
 from tasks.publishing.task import make_screen
 from tasks.readouts.noise import NoiseModel
 from tasks.stopping.evidence import Wells
-from tasks.stopping.task import decide_round
+from tasks.stopping.task import decide_round, forecast_errors
 
 CHUNKS, ROWS, MEMBERS = 20, 250, 1000
 SIZE = CHUNKS * ROWS
@@ -120,9 +120,12 @@ def propose(world, settings, number):
 
 def decide(world, number):
     settings, found = config("random"), world.found
+    forecast = forecast_errors.fn(
+        world.cp, found["training"], found["membership"], world.chunks, world.omega, settings.readout
+    )
     return decide_round.fn(
-        world.cp, found, found["membership"], world.chunks, found["tensors"], None, settings.readout, settings.stopping,
-        number, (), None, Wells(used=60, full=SIZE), [],
+        world.cp, found, found["membership"], world.chunks, forecast, found["tensors"], None, settings.readout,
+        settings.stopping, number, (), None, Wells(used=60, full=SIZE), [],
     )  # fmt: skip
 
 

@@ -6,8 +6,9 @@ import pytest
 from tasks.campaigns.stopping_settings import StoppingSection
 from tasks.errors import UserError
 from tasks.stopping.audit import audit_bound
+from tasks.stopping.evidence import Forecast
 from tasks.stopping.planning import Campaign, plan_audits
-from tasks.stopping.risk import risk_of_look
+from tasks.stopping.risk import most_risk, risk_of_look
 
 STOPPING = StoppingSection(gamma=0.9, risk=0.05, max_rounds=8)
 CAMPAIGN = Campaign(library=1000, initial=200, batch=90, arm=9, replicates=2)
@@ -30,7 +31,7 @@ def test_sizes_are_in_order_with_the_configured_one_among_them(options):
 def test_the_tightest_gamma_is_the_bound_without_an_error(options):
     for option in options:
         population = 1000 - (200 - option.audit)
-        most = audit_bound(population, option.audit, 0, risk_of_look(STOPPING, 0, []))
+        most = audit_bound(population, option.audit, 0, most_risk(STOPPING, 0, []))
         assert option.tightest == (1000 - most) / 1000
 
 
@@ -80,9 +81,16 @@ def test_agrees_with_campaigns_played_perturbation_by_perturbation():
         hidden[order[:70]], chosen[order[70:200]] = True, True
         spent = []
         for t in range(9):
-            risk = risk_of_look(STOPPING, t, spent)
-            spent.append((t, risk))
             errors = int((wrong & hidden).sum())
+            forecast = Forecast(
+                library=1000,
+                chosen=int(chosen.sum()),
+                pending=0,
+                audit=int(hidden.sum()),
+                expected_errors=0.1 / share,
+            )
+            risk = risk_of_look(STOPPING, t, spent, forecast)
+            spent.append((t, risk))
             most = audit_bound(int((~chosen).sum()), int(hidden.sum()), errors, risk)
             if 1 - (most - errors) / 1000 >= 0.9:
                 certified += 1
