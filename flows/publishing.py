@@ -19,7 +19,7 @@ from tasks.checkpoints.manifest import package_versions
 from tasks.checkpoints.payloads import encode_json
 from tasks.checkpoints.records import RoundLock
 from tasks.checkpoints.refs import Ref
-from tasks.publishing.assemble import report_tables
+from tasks.publishing.assemble import intake_facts, report_tables
 from tasks.publishing.calibration_data import calibration_file
 from tasks.publishing.formats import CARD, CSV, H5AD, PARQUET, ZARR, complete_provenance, screen_files
 from tasks.publishing.quality_data import quality_page_data
@@ -82,11 +82,12 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
     tables = report_tables(
         this.cp,
         [other for other in this.ledger.looks() if other.folder != run.folder],
-        {**decision, "round": this.number, "run": run.number},
+        {**decision, "round": this.number, "run": run.number, "evidence": found.evidence},
         found.standing,
         found.omega,
         found.model.fitted,
         found.forward,
+        found.decided,
         batch,
         screen.obs,
         this.config.readout.kind,
@@ -114,6 +115,14 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
             batch=batch,
             platemap=platemap,
             links=links,
+            intake=intake_facts(
+                this.cp,
+                found.labels["noise"],
+                this.config.alignment.method,
+                alignment_warning(this.config.alignment.method),
+                len(intake.rejections),
+                intake.excluded,
+            ),
             **tables,
         )
     )

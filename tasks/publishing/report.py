@@ -5,12 +5,14 @@ from __future__ import annotations
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from tasks.publishing.cards.accuracy import bound_card, learning_card
+from tasks.publishing.cards.accuracy import learning_card
 from tasks.publishing.cards.batch import batch_card
+from tasks.publishing.cards.bound import bound_card, rules_card
 from tasks.publishing.cards.calibration import calibration_card
 from tasks.publishing.cards.calibration_course import course_card
 from tasks.publishing.cards.computation import downloads_card, glossary_card, recomputed_card
 from tasks.publishing.cards.eigenspace import eigenmap_card, spectrum_card
+from tasks.publishing.cards.health import health_card
 from tasks.publishing.cards.losses import losses_card
 from tasks.publishing.cards.overview import agreement_card, distribution_card, extremes_card
 from tasks.publishing.cards.parts import Section
@@ -56,7 +58,8 @@ def render_report(data: ReportData) -> str:
 def _sections(data: ReportData) -> tuple[Section, ...]:
     """Every card in reading order."""
     return (
-        Section("accuracy", "Accuracy", (bound_card(data), learning_card(data))),
+        Section("health", "Health", (health_card(data),)),
+        Section("accuracy", "Accuracy", (bound_card(data), rules_card(data), learning_card(data))),
         Section("calibration", "Calibration", (calibration_card(data), course_card(data))),
         Section("batch", "Next batch", (batch_card(data), spectrum_card(data), eigenmap_card(data))),
         Section("plates", "Plates", (quality_card(data),)),

@@ -15,11 +15,12 @@ from tasks.publishing.training_data import WORK_COLUMNS
 
 DECISION_KEYS = (
     "stop", "reason", "rule", "bound", "estimate", "gamma", "risk", "risk_spent", "risk_left", "risk_this_look", "look",
-    "assumption", "wells_used", "wells_full_screen", "wells_saved", "would_change",
+    "assumption", "wells_used", "wells_full_screen", "wells_saved", "would_change", "certificate", "rules",
+    "wells_random", "wells_random_low", "wells_random_high", "wells_random_note",
 )  # fmt: skip
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "history": ("round", "run", "look", "bound", "estimate", "gamma", "wells_used"),
+    "history": ("round", "run", "look", "bound", "estimate", "gamma", "wells_used", "risk_this_look", "risk_spent"),
     "plate_states": ("round", "barcode", "attempt", "state", "reason"),
     "forward": ("perturbation", "predicted", "measured", "arm"),
     "spectrum": ("mode", "eigenvalue", "operator"),
@@ -46,7 +47,8 @@ class ReportData:
         unit: Unit of the aligned readout, may be empty.
         kind: Kind of the readout; binary values are classes and predictions are probabilities.
         decision: The stopping decision as a dictionary (see DECISION_KEYS).
-        history: One row per look: round, run, look, bound, estimate, gamma, wells_used.
+        history: One row per look: round, run, look, bound, estimate, gamma, wells_used, risk_this_look, risk_spent (by
+            all looks up to it).
         quality: One dictionary per plate attempt: barcode, attempt, run, metrics (name, value, n, threshold, verdict,
             reason), passed, reasons.
         plate_states: One row per plate attempt of the campaign: round, barcode, attempt, state, reason.
@@ -55,12 +57,17 @@ class ReportData:
         forward: Predictions made before the measurement was seen: perturbation, predicted, measured (rows without one
             are left out), arm; and `round`, without which every row counts as of this round.
         calibration: How well each group of predictions of each round kept what it promised.
-        spectrum: mode (from 0), eigenvalue, operator (reducible, members, cobias, calibrated or
-            difference).
+        spectrum: mode (from 0), eigenvalue, operator (reducible, members, cobias, calibrated, difference, noise or
+            total).
         batch: The proposed batch (batch table), None when nothing is proposed.
         platemap: The proposed plates (plate map table).
         eigenmap: First two coordinates in the eigenspace: perturbation, z1, z2, group (observed, pool, chosen, audit).
         operator: Which operator strategies saw (`chosen`), and by the name of each estimate what it rests on.
+        evidence: What the stopping rules saw (`tasks.stopping.evidence.Look` as a dictionary), empty where that is
+            not known.
+        intake: How the readouts came in: `alignment` (its method), `warning` (what is wrong with that method, or
+            None), `plate` and `shared_sd` (the used plate attempt whose wells share the largest error, and its sd
+            [readout unit]), `rejected` (files or plates refused), `excluded` (wells that the lab left out).
         fit: Facts of the ensemble: model, members, labels, and what else its model tells.
         losses: Held-out loss of the ensemble: member, epoch (from 1), loss, best (the epoch whose weights were kept).
             Empty for a model that is not fitted epoch by epoch.
@@ -90,6 +97,8 @@ class ReportData:
     eigenmap: pd.DataFrame | None = None
     operator: Mapping[str, Any] = field(default_factory=dict)
     calibration: Sequence[Judged] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    intake: Mapping[str, Any] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)
     losses: pd.DataFrame | None = None
     work: pd.DataFrame | None = None

@@ -46,9 +46,51 @@ def decision(stop: bool = False, bound: float = 0.8437, **more: Any) -> dict[str
         "wells_full_screen": 1282,
         "wells_saved": 686,
         "certified": bound >= 0.9,
+        "certificate": "audit",
+        "rules": make_rules(bound),
+        "wells_random": 700,
+        "wells_random_low": 610,
+        "wells_random_high": 820,
+        "wells_random_note": "Random order with a model as accurate as this one.",
         "would_change": "At most 11 errors would certify (now 16 errors among 97 measured audit members).",
     }
     return base | more
+
+
+def make_rules(bound: float) -> dict[str, dict[str, Any]]:
+    """What every rule says, as in the record of a decision."""
+
+    def rule(stop: bool, bound: float | None, reason: str, change: str) -> dict[str, Any]:
+        risk = None if bound is None else 0.0063
+        said = {"decides": False, "stop": stop, "bound": bound, "risk": risk, "reason": reason}
+        return said | {"assumption": "Its assumption.", "would_change": change}
+
+    rules = {
+        "audit": rule(bound >= 0.9, bound, "at least so much is correct", "At most 11 errors would certify."),
+        "lemma": rule(False, 0.7241, "Does not apply.", "A batch of least-confidence."),
+        "budget": rule(False, None, "No budget is set.", "A budget."),
+        "plateau": rule(True, None, "The error rests.", "A lower error."),
+        "manual": rule(False, None, "Nobody has asked to stop.", "A reason."),
+    }
+    rules["audit"]["decides"] = True
+    return rules
+
+
+def make_evidence(kind: str) -> dict[str, Any]:
+    """What the rules saw: 97 hidden members, 16 of them wrong; four rounds of the random control."""
+    errors = [0.8, 0.7, 0.65, 0.6] if kind == "continuous" else [0.25, 0.2, 0.2, 0.15]
+    return {
+        "round_index": 3,
+        "audit": {"library": 1282, "chosen": 480, "pending": 0, "audit": 97, "measured": 97, "errors": 16},
+        "wells": {"used": 596, "full": 1282, "next_round": 132},
+        "picks": None,
+        "controls": [{"round_index": i, "n": 60, "right": 45, "error": error} for i, error in enumerate(errors)],
+    }
+
+
+INTAKE = {
+    "alignment": "two-point", "warning": None, "plate": "SOL-R03-P01.1", "shared_sd": 0.08, "rejected": 0, "excluded": 0
+}  # fmt: skip
 
 
 def make_ids(n: int, hostile: bool = False) -> list[str]:
@@ -240,10 +282,21 @@ def make_spectrum() -> pd.DataFrame:
         "reducible": 240 * 0.8**mode,
         "members": 150 * 0.72**mode,
         "cobias": np.where(mode < 9, 60 * 0.6**mode, -1e-3),
+        "noise": 5 * 0.99**mode,
+        "total": 240 * 0.8**mode + 4.5,
     }
     return pd.concat(
         [pd.DataFrame({"mode": mode, "eigenvalue": v, "operator": k}) for k, v in parts.items()], ignore_index=True
     )
+
+
+OPERATOR = {
+    "chosen": {"asked": "reducible", "operator": "reducible", "why": ""},
+    "cobias": {"residuals": 335, "effective_residuals": 36.2, "clipped_share": 0.15, "stability": {"diagonals": 0.56}},
+    "calibration": {
+        "residuals": 422, "effective_residuals": 383.0, "correlation": 0.31, "stability": {"diagonals": 0.4}
+    },
+}  # fmt: skip
 
 
 def make_eigenmap(ids: list[str]) -> pd.DataFrame:
@@ -312,6 +365,8 @@ def make_report_data(
             "estimate": [0.71, 0.79, 0.851, 0.8812],
             "gamma": 0.9,
             "wells_used": [200, 332, 464, 596],
+            "risk_this_look": [0.0063, 0.0063, 0.0, 0.0063],
+            "risk_spent": [0.0062, 0.0125, 0.0125, 0.0188],
         }
     )
     base: dict[str, Any] = {
@@ -331,6 +386,9 @@ def make_report_data(
         "batch": batch,
         "platemap": make_platemap(batch, plates, fmt, barcode),
         "eigenmap": make_eigenmap(ids),
+        "evidence": make_evidence(kind),
+        "intake": INTAKE,
+        "operator": OPERATOR,
         "fit": {"model": "mlp", "members": 16, "labels": 596, "features": 25},
         "losses": make_losses(),
         "work": make_work(),

@@ -82,7 +82,7 @@ def test_ids_are_unique_and_every_plot_has_its_place(page: Page) -> None:
 @pytest.mark.parametrize("kind", ["continuous", "binary"])
 def test_every_figure_is_valid_plotly(report_data: Make, kind: str) -> None:
     specs = json.loads(Page(render_report(report_data(kind=kind))).scripts["plots"])
-    assert len(specs) == 12
+    assert len(specs) == 14
     for spec in specs.values():
         go.Figure(data=spec["data"], layout=spec["layout"])  # raises on an unknown or wrong property
         for trace in spec["data"]:

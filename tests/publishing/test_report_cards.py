@@ -8,10 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest, chi2
 
 from tasks.errors import UserError
-from tasks.publishing.cards.accuracy import bound_card, error_by_arm, learning_card
+from tasks.publishing.cards import figures as fig
+from tasks.publishing.cards.accuracy import control_errors, error_by_arm, learning_card
 from tasks.publishing.cards.batch import batch_card
+from tasks.publishing.cards.bound import bound_card, rules_card
 from tasks.publishing.cards.calibration import calibration_card
 from tasks.publishing.cards.calibration_course import course_card
 from tasks.publishing.cards.computation import recomputed_card
@@ -71,7 +74,68 @@ def test_a_bound_never_reads_higher_than_it_is(share: float, text: str) -> None:
     assert percent_floor(share) == text
 
 
+def test_the_banner_tells_every_bound_and_the_random_campaign(data: ReportData) -> None:
+    facts = dict(verdict(data).facts)
+    assert facts["Bound of every rule"] == (
+        "audit 84.3% (decides); lemma 72.4%, on its own assumption. budget, plateau and manual bound nothing."
+    )
+    assert facts["Against picking at random"] == (
+        "About 700 wells for the same estimate (610 to 820 with 90% confidence), 104 more than were used."
+    )
+    fewer = dict(verdict(decided(data, wells_random=500, wells_random_low=400, wells_random_high=590)).facts)
+    assert fewer["Against picking at random"].endswith("96 fewer than were used.")
+    unknown = decided(data, wells_random=None, wells_random_low=None, wells_random_high=None)
+    told = dict(verdict(decided(unknown, wells_random_note="too few")).facts)
+    assert told["Against picking at random"] == "Not known. Too few."
+
+
 # --- accuracy ---
+
+
+def test_risk_is_shown_as_spent_so_far(data: ReportData) -> None:
+    card = bound_card(data)
+    assert card.finding == (
+        "84.3% is guaranteed correct after 4 looks, up from 59.6% at the first. 1.9% of the 5% risk allowed is spent."
+    )
+    bars, allowed = card.figures[1].spec["data"]
+    assert bars["y"] == [0.0062, 0.0125, 0.0125, 0.0188]
+    assert bars["customdata"] == ["0.63%", "0.63%", "0.00%", "0.63%"]
+    assert set(allowed["y"]) == {0.05}
+    older = bound_card(replace(data, history=data.history.assign(risk_spent=np.nan)))
+    assert [figure.key for figure in older.figures] == ["bound"]
+    assert "did not record the risk" in older.note
+
+
+def test_every_rule_is_told_whoever_decides(data: ReportData) -> None:
+    card = rules_card(data)
+    assert card.finding == "The campaign goes by “audit”. Plateau would stop, but does not decide."
+    rows = {row[0].text: row for row in card.tables[0].rows}
+    assert list(rows) == ["audit", "lemma", "budget", "plateau", "manual"]
+    assert [rows[name][2].text for name in rows] == ["84.3%", "72.4%", "–", "–", "–"]
+    assert [rows[name][1].text for name in rows] == ["go on", "go on", "go on", "stop", "go on"]
+    assert rows["audit"][0].note == "decides"
+    assert rows["lemma"][0].note == "shown only"
+    assert rows["lemma"][2].note == "risk 0.63%"
+    assert rows["audit"][4].text == "At most 11 errors would certify."
+
+
+def test_the_random_control_has_an_interval_everywhere(data: ReportData) -> None:
+    """Left a band, right bars: χ² for a root mean square, Wilson for a share."""
+    left, right = learning_card(data).figures
+    band = next(trace for trace in left.spec["data"] if trace.get("fill"))
+    table = error_by_arm(data)
+    assert table is not None
+    mine = table[table["arm"] == "random control"]
+    assert band["y"] == fig.rounded([*mine["upper"], *mine["lower"][::-1]])
+    trace = right.spec["data"][0]
+    assert trace["y"] == [0.8, 0.7, 0.65, 0.6]
+    assert trace["error_y"]["array"][0] == pytest.approx(0.8 * (np.sqrt(60 / chi2.ppf(0.025, 60)) - 1), rel=1e-4)
+    assert trace["error_y"]["arrayminus"][0] == pytest.approx(0.8 * (1 - np.sqrt(60 / chi2.ppf(0.975, 60))), rel=1e-4)
+    evidence = {"controls": [{"round_index": 2, "n": 20, "error": 0.25}]}
+    shares = control_errors(replace(data, kind="binary", evidence=evidence))
+    assert shares is not None
+    wilson = binomtest(5, 20).proportion_ci(0.95, method="wilson")
+    assert shares.loc[0, ["lower", "upper"]].tolist() == pytest.approx([wilson.low, wilson.high])
 
 
 def test_forward_error_is_the_rmse_of_each_arm(data: ReportData) -> None:
@@ -235,6 +299,8 @@ def test_a_card_without_data_says_why(data: ReportData) -> None:
         data,
         forward=None,
         calibration=(),
+        evidence={},
+        decision=dict(data.decision) | {"rules": {}},
         losses=None,
         work=None,
         spectrum=None,
@@ -248,7 +314,7 @@ def test_a_card_without_data_says_why(data: ReportData) -> None:
     )
     cards = (bound_card, learning_card, calibration_card, batch_card, spectrum_card, eigenmap_card, quality_card)
     cards += (distribution_card, agreement_card, extremes_card, recomputed_card)
-    cards += (course_card, losses_card, fit_card, work_card)
+    cards += (course_card, losses_card, fit_card, work_card, rules_card)
     for card in (make(nothing) for make in cards):
         assert card.missing.endswith("."), card.key
         assert not card.figures, card.key

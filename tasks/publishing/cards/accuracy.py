@@ -1,4 +1,4 @@
-"""Cards on how accurate the screen is: the bound by round, and the forward error by round and arm."""
+"""Card on the forward error: strategic picks beside the random control, round by round."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest, chi2
 
+from tasks.ensembles.estimates import CONFIDENCE
 from tasks.publishing.calibration_data import SCREEN
 from tasks.publishing.cards import figures as fig
 from tasks.publishing.cards.parts import Card, Figure
@@ -16,9 +18,7 @@ from tasks.publishing.cards.wording import (
     count,
     for_plotly,
     percent,
-    percent_floor,
     quantity,
-    things,
 )
 from tasks.publishing.report_data import ReportData
 
@@ -36,45 +36,6 @@ ARM_COLOURS = {
     "initial design": fig.TEAL,
     "this screen": fig.PURPLE,
 }
-
-
-def bound_card(data: ReportData) -> Card:
-    """Guaranteed and estimated accuracy against the target, one step a look."""
-    title = "Accuracy of the screen, look by look"
-    history = data.history
-    if history.empty:
-        return Card("bound", title, missing="No look at the audit set has been taken yet.")
-    several = bool(history["round"].duplicated().any())
-    ticks = [
-        f"R{round_}·{run}" if several else f"R{round_}"
-        for round_, run in zip(history["round"], history["run"], strict=True)
-    ]
-    hover = "%{x}<br>%{y:.1%} with %{customdata} wells<extra>%{fullData.name}</extra>"
-    wells = [count(as_float(value)) for value in history["wells_used"]]
-    traces = [
-        fig.line("guaranteed", ticks, history["bound"], fig.BLUE, customdata=wells, hovertemplate=hover),
-        fig.line("estimate", ticks, history["estimate"], fig.GREY, dash="dot", customdata=wells, hovertemplate=hover),
-        fig.line("target γ", ticks, history["gamma"], fig.GREEN, dash="dash", mode="lines", hoverinfo="skip"),
-    ]
-    traces[1]["marker"]["symbol"] = "circle-open"
-    shares = pd.concat([history["bound"], history["estimate"], history["gamma"]]).astype(float)
-    low = max(0.0, float(np.floor(np.nanmin(shares) * 20 - 0.5) / 20))
-    axis = "round and run of the look" if several else "round of the look"
-    spec = fig.figure(
-        traces, fig.axis(axis, type="category"), fig.axis("correct in the screen", tickformat=".0%", range=[low, 1.005])
-    )
-    first, last = as_float(history["bound"].iloc[0]), as_float(history["bound"].iloc[-1])
-    finding = f"{percent_floor(last)} is guaranteed correct after {things(len(history), 'look')}"
-    finding += (
-        f", up from {percent_floor(first)} at the first." if len(history) > 1 and (last or 0) > (first or 0) else "."
-    )
-    return Card(
-        "bound",
-        title,
-        finding,
-        (Figure("bound", "Guaranteed and estimated accuracy against the target by look", spec),),
-        note="The guarantee assumes nothing about the model: it counts errors on audit members drawn at random.",
-    )
 
 
 def error_name(data: ReportData) -> str:
@@ -99,28 +60,87 @@ def error_by_arm(data: ReportData) -> pd.DataFrame | None:
 
 
 def learning_card(data: ReportData) -> Card:
-    """Forward error by round: strategic picks beside the random control."""
+    """Forward error by round, and the error on the same random perturbations in every round."""
     title = "Error on perturbations the model had not seen"
-    table = error_by_arm(data)
-    if table is None:
-        return Card(
-            "learning",
-            title,
-            missing="No prediction has preceded a measurement yet; this begins with the first chosen batch.",
+    table, controls = error_by_arm(data), control_errors(data)
+    if table is None and controls is None:
+        why = "No prediction has preceded a measurement yet; this begins with the first chosen batch."
+        return Card("learning", title, missing=why, wide=True)
+    figures, notes = [], []
+    if table is not None:
+        label = "Forward error by round and arm with 95% intervals"
+        figures.append(Figure("learning", label, _forward(data, table)))
+        notes.append(
+            "Left: of each batch, predicted before it was measured. Strategic picks are chosen where error is "
+            "expected, so their line should lie above the random control, which shows the error of a typical "
+            "unmeasured perturbation."
         )
-    traces = [_arm_trace(data, str(arm), group) for arm, group in table.groupby("arm", sort=False)]
-    error = fig.axis(f"forward {error_name(data)}{axis_unit(data.unit, data.kind)}", rangemode="tozero")
+    if controls is not None:
+        label = "Error on perturbations drawn at random in round 0, out of fold, with 95% intervals"
+        figures.append(Figure("control", label, _control(data, controls)))
+        notes.append(
+            f"{'Right' if figures[1:] else 'Here'}: the same perturbations every round, drawn at random in round 0, "
+            "each predicted by members that were not trained on it: what more labels did to the model."
+        )
+    notes.append("Bars and bands are 95% intervals.")
+    finding = _learning_finding(data, table) if table is not None else "Forward errors begin with round 1."
+    return Card("learning", title, finding, tuple(figures), note=" ".join(notes), wide=True)
+
+
+def _forward(data: ReportData, table: pd.DataFrame) -> dict[str, Any]:
+    """A line an arm; the interval of the random control is a band, so that bars of others can be seen against it."""
+    ticks = [f"R{value}" for value in sorted(table["round"].unique())]
+    traces = []
+    for arm, group in table.groupby("arm", sort=False):
+        trace = _arm_trace(data, str(arm), group)
+        if arm == ARM_NAMES["random"] and len(group) > 1:
+            low, high = (group[end].fillna(group["error"]) for end in ("lower", "upper"))
+            traces.append(fig.band(trace["x"], low.tolist(), high.tolist(), fig.ORANGE))
+            del trace["error_y"]
+        traces.append(trace)
+    rounds = fig.axis("round", type="category", categoryorder="array", categoryarray=ticks)
+    return fig.figure(traces, rounds, _error_axis(data, f"forward {error_name(data)}"))
+
+
+def _error_axis(data: ReportData, name: str) -> dict[str, Any]:
+    error = fig.axis(f"{name}{axis_unit(data.unit, data.kind)}", rangemode="tozero")
     if data.kind == "binary":
         error["tickformat"] = ".0%"
-    spec = fig.figure(traces, fig.axis("round", type="category"), error)
-    return Card(
-        "learning",
-        title,
-        _learning_finding(data, table),
-        (Figure("learning", "Forward error by round and arm with 95% intervals", spec),),
-        note="Bars are 95% intervals. Strategic picks are chosen where error is expected, so their line should lie "
-        "above the random control, which shows the error of a typical unmeasured perturbation.",
-    )
+    return error
+
+
+def control_errors(data: ReportData) -> pd.DataFrame | None:
+    """Error on the random control by round: round, n, error, lower, upper (95%). None where it is not known.
+
+    The interval of a share is Wilson's; that of a root mean square takes errors as normal, n·error²/σ² ~ χ²(n).
+    """
+    rows = []
+    for one in data.evidence.get("controls", ()):
+        n, error = int(one["n"]), float(one["error"])
+        if data.kind == "binary":
+            ends = tuple(binomtest(round(error * n), n).proportion_ci(CONFIDENCE, method="wilson"))
+        else:
+            tails = (1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2
+            ends = tuple(error * np.sqrt(n / chi2.ppf(tail, n)) for tail in tails)
+        row = {"round": int(one["round_index"]), "n": n, "error": error}
+        rows.append(row | {"lower": float(ends[0]), "upper": float(ends[1])})
+    return pd.DataFrame(rows) if rows else None
+
+
+def _control(data: ReportData, controls: pd.DataFrame) -> dict[str, Any]:
+    """The random control, out of fold."""
+    bars = fig.error_bars(controls["error"], controls["lower"], controls["upper"], fig.TEAL)
+    digits = ".1%" if data.kind == "binary" else ".3g"
+    hover = "%{x}: %{y:" + digits + "} on %{customdata} perturbations<extra></extra>"
+    ticks, sizes = [f"R{value}" for value in controls["round"]], [count(n) for n in controls["n"]]
+    trace = fig.line(
+        "drawn at random in round 0", ticks, controls["error"], fig.TEAL, error_y=bars, customdata=sizes,
+        hovertemplate=hover, showlegend=True,
+    )  # fmt: skip
+    trace["marker"]["symbol"] = "square"
+    spec = fig.figure([trace], fig.axis("round", type="category"), _error_axis(data, f"{error_name(data)} out of fold"))
+    spec["layout"]["showlegend"] = True
+    return spec
 
 
 def _arm_trace(data: ReportData, arm: str, group: pd.DataFrame) -> dict[str, Any]:
@@ -128,11 +148,23 @@ def _arm_trace(data: ReportData, arm: str, group: pd.DataFrame) -> dict[str, Any
     name, colour = for_plotly(arm), ARM_COLOURS.get(arm, fig.GREY)
     bars = fig.error_bars(group["error"], group["lower"], group["upper"], colour)
     digits = ".1%" if data.kind == "binary" else ".3g"
-    hover = "%{x}: %{y:" + digits + "} on %{customdata} perturbations<extra>" + fig_name(name) + "</extra>"
-    rounds, sizes = [f"R{value}" for value in group["round"]], [count(n) for n in group["n"]]
-    trace = fig.line(name, rounds, group["error"], colour, error_y=bars, customdata=sizes, hovertemplate=hover)
+    hover = "%{x}: %{y:" + digits + "} on %{customdata[0]} perturbations<br>95%: %{customdata[1]}<extra>"
+    hover += fig_name(name) + "</extra>"
+    rounds = [f"R{value}" for value in group["round"]]
+    told = [
+        [count(n), _interval(data, as_float(low), as_float(high))]
+        for n, low, high in zip(group["n"], group["lower"], group["upper"], strict=True)
+    ]
+    trace = fig.line(name, rounds, group["error"], colour, error_y=bars, customdata=told, hovertemplate=hover)
     trace["marker"]["symbol"] = fig.SYMBOLS.get(colour, "circle")
     return trace
+
+
+def _interval(data: ReportData, low: float | None, high: float | None) -> str:
+    """Both ends, a dash where there are none."""
+    if low is None or high is None:
+        return "–"
+    return f"{percent(low)} to {percent(high)}" if data.kind == "binary" else f"{quantity(low)} to {quantity(high)}"
 
 
 def fig_name(name: str) -> str:

@@ -12,13 +12,18 @@ from tasks.publishing.cards.parts import Card, Figure
 from tasks.publishing.cards.wording import for_plotly, percent, things
 from tasks.publishing.report_data import ReportData
 
+#: Name, colour and dash of each operator's line.
 OPERATORS = {
-    "reducible": ("reducible Ω", fig.BLUE),
-    "members": ("members Σ_F", fig.TEAL),
-    "cobias": ("cobias Δ", fig.ORANGE),
-    "calibrated": ("calibrated Ω", fig.PURPLE),
-    "difference": ("drop of Ω", fig.GREY),
+    "reducible": ("reducible Ω", fig.BLUE, "solid"),
+    "members": ("members Σ_F", fig.TEAL, "solid"),
+    "cobias": ("cobias Δ", fig.ORANGE, "solid"),
+    "noise": ("noise Σ_Y", fig.BROWN, "solid"),
+    "total": ("Ω with noise", fig.INK, "dot"),
+    "calibrated": ("calibrated Ω", fig.PURPLE, "dash"),
+    "difference": ("drop of Ω", fig.GREY, "dash"),
 }
+POINTED = 12
+"""Spectra of so many modes at most are drawn with a mark a mode."""
 GROUPS = {
     "pool": ("can be chosen", fig.GREY, 4.0),
     "observed": ("measured", fig.TEAL, 5.0),
@@ -33,7 +38,7 @@ def spectrum_card(data: ReportData) -> Card:
     if data.spectrum is None or data.spectrum.empty:
         return Card("spectrum", title, missing="No error operator was computed in this round.")
     traces, dropped, leading = [], 0, None
-    for operator, (name, colour) in OPERATORS.items():
+    for operator, (name, colour, dash) in OPERATORS.items():
         rows = data.spectrum[data.spectrum["operator"] == operator].sort_values("mode", kind="stable")
         values = rows["eigenvalue"].to_numpy(float)
         positive = np.isfinite(values) & (values > 0)
@@ -43,22 +48,39 @@ def spectrum_card(data: ReportData) -> Card:
         leading = (name, values[positive]) if leading is None else leading
         modes = rows["mode"].to_numpy(int)[positive] + 1
         hover = "mode %{x}: %{y:.3g}<extra>" + name + "</extra>"
-        traces.append(fig.line(name, modes.tolist(), values[positive], colour, hovertemplate=hover))
-        traces[-1]["marker"] |= {"size": 5, "symbol": fig.SYMBOLS[colour]}
+        mode = "lines+markers" if len(modes) <= POINTED else "lines"
+        traces.append(
+            fig.line(name, modes.tolist(), values[positive], colour, dash=dash, mode=mode, hovertemplate=hover)
+        )
+        traces[-1]["marker"] |= {"size": 6, "symbol": fig.SYMBOLS.get(colour, "circle")}
     if leading is None:
         return Card("spectrum", title, missing="Every eigenvalue is zero: the model sees no reducible error left.")
     name, values = leading
     rank = float(values.sum() ** 2 / (values**2).sum())
     five = float(np.sort(values)[::-1][:5].sum() / values.sum())
-    spec = fig.figure(traces, fig.axis("mode"), fig.axis("eigenvalue", type="log", tickformat="~g", dtick=1))
+    modes_axis = fig.axis("mode", type="log", tickvals=[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])
+    spec = fig.figure(traces, modes_axis, fig.axis("eigenvalue", type="log", tickformat="~g", dtick=1))
     note = f"{things(dropped, 'eigenvalue')} of zero or below cannot stand on a logarithmic axis." if dropped else ""
     return Card(
         "spectrum",
         title,
         f"The error ({name}) spreads over about {things(round(rank), 'direction')}; "
         f"the first five hold {percent(five, 0)}.",
-        (Figure("spectrum", "Eigenvalues of the error operators by mode", spec),),
-        note=" ".join(part for part in (note, *trust(data.operator)) if part),
+        (Figure("spectrum", "Eigenvalues of the error operators by mode", spec, 340),),
+        note=" ".join(part for part in (note, _parts(data), *trust(data.operator)) if part),
+    )
+
+
+def _parts(data: ReportData) -> str:
+    """What the lines add up to, and how many modes one further label each could teach anything about."""
+    assert data.spectrum is not None
+    by_name = {str(name): rows["eigenvalue"].to_numpy(float) for name, rows in data.spectrum.groupby("operator")}
+    if not {"noise", "reducible"} <= set(by_name) or not len(by_name["noise"]):
+        return ""
+    above = int((by_name["reducible"] > np.median(by_name["noise"])).sum())
+    return (
+        f"Reducible Ω is Σ_F and Δ; {things(above, 'mode stands', 'modes stand')} above the noise Σ_Y of one further "
+        "label each, and are what a batch can learn most about."
     )
 
 

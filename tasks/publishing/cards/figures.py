@@ -10,8 +10,10 @@ import pandas as pd
 
 INK, MUTED, LINE, PAPER = "#1d2733", "#5a6775", "#e3e8ed", "#ffffff"
 BLUE, ORANGE, TEAL, PURPLE, GREY = "#2563a8", "#c9691c", "#1b8276", "#7b559f", "#9aa5b1"
+BROWN = "#8a6d1d"
+PALE_BLUE = "#a9bfd8"
 GREEN, RED = "#1d7a46", "#b3261e"
-SERIES = (BLUE, TEAL, PURPLE, "#8a6d1d", "#b0487a", "#4c7a34")
+SERIES = (BLUE, TEAL, PURPLE, BROWN, "#b0487a", "#4c7a34")
 SYMBOLS = {BLUE: "circle", ORANGE: "diamond", TEAL: "square", PURPLE: "triangle-up", GREY: "circle"}
 FONT = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 POINT_LIMIT = 3000

@@ -28,7 +28,7 @@ def distribution_card(data: ReportData) -> Card:
     edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
     centres, width = (edges[:-1] + edges[1:]) / 2, float(edges[1] - edges[0])
     traces: list[dict[str, Any]] = []
-    for source, colour in (("predicted", "#a9bfd8"), ("measured", fig.TEAL)):
+    for source, colour in (("predicted", fig.PALE_BLUE), ("measured", fig.TEAL)):
         counts = np.histogram(values[(screen["source"] == source).to_numpy()], bins=edges)[0]
         hover = "around %{x:.3g}: %{y:,} " + source + "<extra></extra>"
         traces.append(

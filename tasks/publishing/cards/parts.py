@@ -84,6 +84,22 @@ class PlatePicture:
     payload: dict[str, Any]
 
 
+Status = Literal["FAIL", "WARN", "INFO", "PASS"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One health check: what was looked at, what was found, and what to do about it.
+
+    `todo` is never empty where the status is FAIL or WARN.
+    """
+
+    name: str
+    status: Status
+    finding: str
+    todo: str = ""
+
+
 @dataclass(frozen=True)
 class Card:
     """One card: title, finding in one sentence, evidence. `missing` says why there is nothing to draw."""
@@ -97,6 +113,7 @@ class Card:
     legend: tuple[Swatch, ...] = ()
     links: tuple[Link, ...] = ()
     terms: tuple[tuple[str, str], ...] = ()
+    checks: tuple[Check, ...] = ()
     note: str = ""
     missing: str = ""
     wide: bool = False
@@ -123,7 +140,10 @@ class KeyFigure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The banner: what was decided, why, and what needs a person. Shares are in percent of the scale's width."""
+    """The banner: what was decided, why, and what needs a person. Shares are in percent of the scale's width.
+
+    `health` counts the health checks by their outcome.
+    """
 
     tone: Tone
     label: str
@@ -135,3 +155,4 @@ class Verdict:
     estimate: float | None
     gamma: float
     figures: tuple[KeyFigure, ...]
+    health: tuple[tuple[Status, int], ...]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tasks.publishing.cards.accuracy import error_by_arm, error_name
+from tasks.publishing.cards.health import health_counts
 from tasks.publishing.cards.parts import KeyFigure, Tone, Verdict
 from tasks.publishing.cards.wording import (
     as_float,
@@ -22,8 +23,6 @@ from tasks.publishing.cards.wording import (
 )
 from tasks.publishing.report_data import ReportData
 
-NEEDS_A_PERSON = {"failed": "failed quality control", "received": "arrived and was not judged yet"}
-
 
 def verdict(data: ReportData) -> Verdict:
     """The banner and the key figures of a round."""
@@ -34,6 +33,8 @@ def verdict(data: ReportData) -> Verdict:
         ("Rests on", sentence(str(decision["assumption"] or ""))),
         ("What would change it", sentence(str(decision["would_change"] or ""))),
         ("Risk", _risk(decision)),
+        ("Bound of every rule", _bounds(decision)),
+        ("Against picking at random", _against_random(decision)),
     ]
     return Verdict(
         tone=tone,
@@ -46,7 +47,32 @@ def verdict(data: ReportData) -> Verdict:
         estimate=_on_scale(estimate),
         gamma=_on_scale(gamma) or 0.0,
         figures=_key_figures(data),
+        health=health_counts(data),
     )
+
+
+def _bounds(decision: Mapping[str, Any]) -> str:
+    """What each rule bounds, whoever decides."""
+    bounds, silent = [], []
+    for name, rule in decision["rules"].items():
+        bound = as_float(rule["bound"])
+        if bound is None:
+            silent.append(name)
+        else:
+            role = " (decides)" if rule["decides"] else ", on its own assumption"
+            bounds.append(f"{name} {percent_floor(bound)}{role}")
+    none = f" {listed(silent)} {'bounds' if len(silent) == 1 else 'bound'} nothing." if silent else ""
+    return f"{'; '.join(bounds)}.{none}" if bounds else none.strip()
+
+
+def _against_random(decision: Mapping[str, Any]) -> str:
+    """Wells that random order would have used for the estimate of now, with the interval."""
+    wells, low, high = (as_float(decision[key]) for key in ("wells_random", "wells_random_low", "wells_random_high"))
+    if wells is None or low is None or high is None:
+        return f"Not known. {sentence(str(decision['wells_random_note'] or ''))}".strip()
+    used = as_float(decision["wells_used"]) or 0.0
+    text = f"About {count(wells)} wells for the same estimate ({count(low)} to {count(high)} with 90% confidence), "
+    return f"{text}{count(abs(wells - used))} {'more' if wells >= used else 'fewer'} than were used."
 
 
 def _risk(decision: Mapping[str, Any]) -> str:
