@@ -94,6 +94,7 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
     )
     files |= {"calibration.json": calibration_file(tables["calibration"])}
     links = {name: name for name in sorted(files)}
+    links |= {"round.lock.json": "round.lock.json"}
     links |= {"quality page": links.pop("quality.html")}
     links |= {f"hybrid screen ({name})": f"../../../../{folder}/{name}" for name in (CSV, ZARR, H5AD, PARQUET)}
     links |= {"card of the screen": f"../../../../{folder}/{CARD}"}

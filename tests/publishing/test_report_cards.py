@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -13,16 +15,16 @@ from scipy.stats import binomtest, chi2
 from tasks.errors import UserError
 from tasks.publishing.cards import figures as fig
 from tasks.publishing.cards.accuracy import control_errors, error_by_arm, learning_card
-from tasks.publishing.cards.batch import batch_card
+from tasks.publishing.cards.batch import SHOWN_PICKS, batch_card, well_names
 from tasks.publishing.cards.bound import bound_card, rules_card
 from tasks.publishing.cards.calibration import calibration_card
 from tasks.publishing.cards.calibration_course import course_card
-from tasks.publishing.cards.computation import recomputed_card
+from tasks.publishing.cards.computation import downloads_card, recomputed_card
 from tasks.publishing.cards.eigenspace import eigenmap_card, spectrum_card
 from tasks.publishing.cards.figures import POINT_LIMIT, thin
 from tasks.publishing.cards.losses import losses_card
 from tasks.publishing.cards.overview import agreement_card, distribution_card, extremes_card
-from tasks.publishing.cards.quality import quality_card
+from tasks.publishing.cards.quality import MOST_COLUMNS, quality_card
 from tasks.publishing.cards.verdict import verdict
 from tasks.publishing.cards.wording import listed, percent_floor, quantity, shorten, span
 from tasks.publishing.cards.work import fit_card, work_card
@@ -188,6 +190,60 @@ def test_legend_counts_only_what_costs_a_well(data: ReportData) -> None:
     assert "5 hidden audit members" in batch_card(data).finding
 
 
+def test_every_choice_says_why_and_where(report_data: Make) -> None:
+    data = report_data(plates=2, fmt=96)
+    assert data.batch is not None
+    assert data.platemap is not None
+    arms, picks = batch_card(data).tables
+    assert len(picks.rows) == len(data.batch)
+    for cells, row in zip(picks.rows, data.batch.sort_values("rank").itertuples(), strict=True):
+        wells = data.platemap[data.platemap["perturbation"] == row.perturbation]
+        where = ", ".join(
+            f"P0{barcode[-1]} {well}" for barcode, well in zip(wells["barcode"], wells["well"], strict=True)
+        )
+        assert cells[0].hint == row.perturbation
+        assert cells[4].text == (where or "measured already" if row.action == "release" else where or "–")
+        assert cells[5].text.rstrip(".").casefold() == str(row.reason).casefold()
+    assert sum(int(row[1].text) for row in arms.rows) == (data.batch["action"] == "measure").sum()
+    assert {row[0].text: row[2].text for row in arms.rows}["random arm"] == "0"
+    assert sum(int(row[2].text) for row in arms.rows) == 5
+
+
+def test_of_very_many_choices_the_first_are_shown(report_data: Make) -> None:
+    picks = batch_card(report_data(plates=30, fmt=384)).tables[1]
+    assert len(picks.rows) == SHOWN_PICKS
+    assert picks.folded == "The first 500 of 1,277 choices: why, and on which plate (the others: batch.csv)"
+
+
+def test_plates_that_end_alike_keep_their_barcodes() -> None:
+    platemap = pd.DataFrame(
+        {"barcode": ["A-P1", "B-P1", "B-P1"], "well": ["A01", "A02", "A03"], "role": ["sample", "sample", "negcon"]}
+    ).assign(perturbation=["x", "x", ""])
+    assert well_names(platemap) == {"x": "A-P1 A01, B-P1 A02"}
+    assert well_names(platemap.replace("B-P1", "A-P2")) == {"x": "P1 A01, P2 A02"}
+
+
+def test_the_pointer_reads_why_a_well_was_chosen(report_data: Make) -> None:
+    data = report_data(plates=2, fmt=96)
+    assert data.batch is not None
+    reasons = dict(zip(data.batch["perturbation"], data.batch["reason"], strict=True))
+    for picture in batch_card(data).plates:
+        told = zip(picture.payload["names"], picture.payload["reasons"], strict=True)
+        assert all(reason == reasons.get(name, "") for name, reason in told)
+
+
+def test_the_map_tells_why_a_perturbation_was_chosen(data: ReportData) -> None:
+    assert data.batch is not None
+    assert data.eigenmap is not None
+    first = data.batch.iloc[7]
+    group = np.where(data.eigenmap["perturbation"] == first["perturbation"], "chosen", "pool")
+    spec = eigenmap_card(replace(data, eigenmap=data.eigenmap.assign(group=group))).figures[0].spec
+    shown = next(trace["text"] for trace in spec["data"] if trace["name"] == "in the next batch")
+    assert shown[0].startswith(f"{first['perturbation']}<br>{first['reason']}")
+    plain = next(trace["text"] for trace in spec["data"] if trace["name"] == "can be chosen")
+    assert set(data.eigenmap["perturbation"]) - set(data.batch["perturbation"]) <= set(plain)
+
+
 def test_a_well_of_an_unknown_slot_is_an_error(data: ReportData) -> None:
     assert data.platemap is not None
     platemap = data.platemap.copy()
@@ -223,12 +279,40 @@ def test_the_interval_stands_beside_its_metric_and_the_page_is_linked(data: Repo
     card = quality_card(replace(data, quality=quality, links={"quality page": "quality.html"}))
     row = next(row for row in card.tables[0].rows if row[0].text == "SOL-R03-P02")
     by_name = dict(zip(card.tables[0].headers, row, strict=True))
-    assert by_name["Z′"].text == "−1.42 [−1.90, 0.25]"
+    assert (by_name["Z′"].text, by_name["Z′"].note) == ("−1.42", "−1.90 to 0.25")
     assert by_name["replicates"].text == "0.80"
-    assert "In brackets: bootstrap interval." in card.note
+    assert "Below a value: its bootstrap interval." in card.note
     assert [link.href for link in card.links] == ["quality.html"]
     assert not quality_card(data).links
-    assert "In brackets" not in quality_card(data).note
+    assert "bootstrap" not in quality_card(data).note
+
+
+def test_a_table_of_plates_fits_a_page_and_shows_what_is_judged(data: ReportData) -> None:
+    quality = [dict(plate) for plate in data.quality]
+    more = [dict(quality[0]["metrics"][2]) | {"name": f"own_{index}"} for index in range(20)]
+    late = dict(quality[0]["metrics"][3]) | {"name": "own_judged"}
+    for plate in quality:
+        plate["metrics"] = [*plate["metrics"], *more, late]
+    card = quality_card(replace(data, quality=quality, links={"quality page": "quality.html"}))
+    headers = card.tables[0].headers
+    assert headers[:4] == ("plate", "attempt", "state", "remark")
+    assert len(headers) == 4 + MOST_COLUMNS
+    assert {"Z′", "SSMD", "missing", "own_judged"} <= set(headers)
+    assert "negcon wells" not in headers
+    assert card.note.endswith("More metrics stand on the plate quality page.")
+
+
+def test_a_remark_is_told_where_there_is_one_alone(data: ReportData) -> None:
+    passed = data.plate_states[data.plate_states["barcode"] != "SOL-R03-P02"]
+    assert "remark" not in quality_card(replace(data, plate_states=passed, quality=[])).tables[0].headers
+    reason = "zprime: -7.71 is below 0.4 (8 poscon against 8 negcon wells); ssmd: 0.46 is below 5"
+    table = quality_card(replace(data, plate_states=data.plate_states.assign(reason=reason))).tables[0]
+    failed = next(row for row in table.rows if row[0].text == "SOL-R03-P02")
+    assert failed[3].text == "Z′: -7.71 is below 0.4; SSMD: 0.46 is below 5."
+    noted = quality_card(replace(data, plate_states=data.plate_states.assign(reason="waived: fine (zprime: 0)")))
+    assert (
+        next(row for row in noted.tables[0].rows if row[0].text == "SOL-R03-P02")[3].text == "Waived: fine (zprime: 0)."
+    )
 
 
 def test_plates_of_other_rounds_are_folded_away(data: ReportData) -> None:
@@ -244,6 +328,19 @@ def test_effective_number_of_directions(data: ReportData) -> None:
     assert "about 8 directions; the first five hold 62%" in card.finding
     zero = spectrum_card(replace(data, spectrum=spectrum.assign(eigenvalue=0.0)))
     assert "no reducible error left" in zero.missing
+
+
+def test_each_part_of_the_operator_has_its_line(data: ReportData) -> None:
+    card = spectrum_card(data)
+    lines = {trace["name"]: trace["y"] for trace in card.figures[0].spec["data"]}
+    assert list(lines) == ["reducible Ω", "members Σ_F", "cobias Δ", "noise Σ_Y", "Ω with noise"]
+    assert lines["noise Σ_Y"][:2] == [5.0, 4.95]
+    assert len(lines["cobias Δ"]) == 9
+    # 240·0.8^k stands above the median noise, about 4.5, for k up to 17.
+    assert "18 modes stand above the noise Σ_Y" in card.note
+    assert data.spectrum is not None
+    silent = spectrum_card(replace(data, spectrum=data.spectrum[data.spectrum["operator"] == "members"]))
+    assert "Σ_Y" not in silent.note
 
 
 def test_what_strategies_see_is_told_with_how_far_it_can_be_trusted(data: ReportData) -> None:
@@ -288,7 +385,26 @@ def test_many_points_are_thinned_and_the_card_says_so(data: ReportData) -> None:
 
 
 def test_recomputed_counts(data: ReportData) -> None:
-    assert recomputed_card(data).finding == "6 steps computed, 2 read from checkpoints."
+    card = recomputed_card(data)
+    assert card.finding == "6 steps computed, 2 read from checkpoints."
+    began, followed, read = card.tables
+    assert [row[0].text for row in began.rows] == ["ingest"]
+    assert not began.folded
+    assert followed.folded == "5 steps followed: what they read had changed"
+    assert read.folded == "2 steps read from checkpoints"
+    names = ["fit/001", "fit/000", "fit/002", "fit/003", "predict/000"]
+    alike = pd.DataFrame({"node": names, "status": "computed", "reason": "another seed"})
+    (table,) = recomputed_card(replace(data, recomputed=alike)).tables
+    assert [row[0].text for row in table.rows] == ["fit/000, fit/001, fit/002 and fit/003", "predict/000"]
+
+
+def test_files_are_told_in_the_order_people_want_them() -> None:
+    links = {"decision.json": "decision.json", "batch": "proposal/batch.csv", "x": "../../screens/0001/screen.h5ad"}
+    card = downloads_card(cast(ReportData, SimpleNamespace(links=links | {"own": "own.txt"})))
+    assert [link.name for link in card.links] == ["x", "batch", "decision.json", "own"]
+    assert card.links[0].what == "the same as AnnData in one file: anndata.read_h5ad"
+    assert card.links[3].what == ""
+    assert downloads_card(cast(ReportData, SimpleNamespace(links={}))).missing.endswith(".")
 
 
 # --- nothing to draw ---

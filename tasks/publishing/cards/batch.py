@@ -8,10 +8,10 @@ from tasks.publishing.cards import figures as fig
 from tasks.publishing.cards.accuracy import ARM_NAMES
 from tasks.publishing.cards.parts import Card, Cell, PlatePicture, Swatch, Table
 from tasks.publishing.cards.plate_pictures import CONTROL_COLOURS, draw_plate
-from tasks.publishing.cards.wording import count, quantity, shorten, things
+from tasks.publishing.cards.wording import NOTHING, as_float, as_text, count, quantity, sentence, shorten, span, things
 from tasks.publishing.report_data import ReportData
 
-SHOWN_PICKS = 12
+SHOWN_PICKS = 500
 CONTROL_NAMES = {"negcon": "negative control", "poscon": "positive control", "empty": "empty"}
 
 
@@ -28,7 +28,10 @@ def batch_card(data: ReportData) -> Card:
     if data.platemap is not None:
         of = dict(zip(data.batch["perturbation"].astype(str), groups, strict=True))
         plates = data.platemap.groupby("barcode", sort=False)
-        pictures = tuple(draw_plate(index, str(code), wells, of, colours) for index, (code, wells) in enumerate(plates))
+        reasons = dict(zip(data.batch["perturbation"].astype(str), data.batch["reason"].map(as_text), strict=True))
+        pictures = tuple(
+            draw_plate(index, str(code), wells, of, colours, reasons) for index, (code, wells) in enumerate(plates)
+        )
     where = f" on {things(len(pictures), 'plate')}" if pictures else ""
     finding = f"{things(len(measure), 'perturbation')} to measure{where}."
     released = int((data.batch["action"] == "release").sum())
@@ -41,7 +44,7 @@ def batch_card(data: ReportData) -> Card:
         "batch",
         title,
         finding,
-        tables=(_picks(data, groups),),
+        tables=(_arms(data.batch, groups), _picks(data, groups)),
         plates=pictures,
         legend=_legend(data, groups, colours),
         note="" if pictures else "No plate map was made for this batch.",
@@ -81,29 +84,54 @@ def _legend(data: ReportData, groups: list[str], colours: dict[str, str]) -> tup
     return tuple(entries)
 
 
+def _arms(batch: pd.DataFrame, groups: list[str]) -> Table:
+    """What each slot and arm gave: how many, the span of their scores, and why the first one was chosen."""
+    rows = []
+    for name, mine in batch.assign(group=groups).groupby("group", sort=False):
+        scores = [score for value in mine["score"] if (score := as_float(value)) is not None]
+        first = mine.sort_values("rank", kind="stable").iloc[0]
+        rows.append(
+            (
+                Cell(str(name)),
+                Cell(count(int((mine["action"] == "measure").sum()))),
+                Cell(count(int((mine["action"] == "release").sum()))),
+                Cell(span(scores) if any(scores) else NOTHING),
+                Cell(sentence(as_text(first["reason"]))),
+            )
+        )
+    headers = ("chosen by", "to measure", "released", "score", "why its first choice was chosen")
+    return Table(headers, tuple(rows), numeric=(1, 2), listed=True)
+
+
 def _picks(data: ReportData, groups: list[str]) -> Table:
-    """The first picks of every arm with their reasons."""
+    """Every choice with its reason and its wells; of very many the first."""
     assert data.batch is not None
+    places = well_names(data.platemap)
     table = data.batch.assign(group=groups).sort_values(["rank"], kind="stable").head(SHOWN_PICKS)
     rows = tuple(
         (
             Cell(shorten(str(row.perturbation), 48), hint=str(row.perturbation)),
             Cell(str(row.group)),
             Cell(count(float(str(row.rank)) + 1)),
-            Cell(quantity(_score(row.score), zeros=True)),
-            Cell(str(row.reason)),
+            Cell(quantity(as_float(row.score), zeros=True)),
+            Cell(places.get(str(row.perturbation), "measured already" if row.action == "release" else NOTHING)),
+            Cell(sentence(as_text(row.reason))),
         )
         for row in table.itertuples()
     )
-    return Table(
-        ("perturbation", "chosen by", "rank", "score", "why"),
-        rows,
-        numeric=(2, 3),
-        folded=f"The first {len(rows)} of {count(len(data.batch))} choices and their reasons",
-    )
+    rest = "" if len(rows) == len(data.batch) else " (the others: batch.csv)"
+    which = f"All {count(len(rows))}" if not rest else f"The first {count(len(rows))} of {count(len(data.batch))}"
+    headers = ("perturbation", "chosen by", "rank", "score", "wells", "why")
+    return Table(headers, rows, numeric=(2, 3), folded=f"{which} choices: why, and on which plate{rest}", listed=True)
 
 
-def _score(value: object) -> float | None:
-    """The score as a number, None when the arm gives none."""
-    number = float(str(value))
-    return number if number == number else None
+def well_names(platemap: pd.DataFrame | None) -> dict[str, str]:
+    """Wells of each perturbation, as "P01 B03, P02 C07": the last part of the barcode where that tells plates apart."""
+    if platemap is None:
+        return {}
+    samples = platemap[platemap["role"] == "sample"].astype({"barcode": str, "perturbation": str})
+    short = {barcode: barcode.rsplit("-", 1)[-1] for barcode in samples["barcode"].unique()}
+    named = short if len(set(short.values())) == len(short) else {barcode: shorten(barcode, 24) for barcode in short}
+    wells = samples["barcode"].map(named) + " " + samples["well"].astype(str)
+    joined = wells.groupby(samples["perturbation"]).agg(", ".join)
+    return {str(name): str(text) for name, text in joined.items()}

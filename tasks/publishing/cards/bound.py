@@ -118,5 +118,5 @@ def rules_card(data: ReportData) -> Card:
         does = "does" if len(stops) == 1 else "do"
         finding += f" {listed(sorted(stops)).capitalize()} would stop, but {does} not decide."
     headers = ("rule", "says", "bound", "why, and on what assumption", "what would change it")
-    table = Table(headers, tuple(rows), numeric=(2,), stacked=True)
+    table = Table(headers, tuple(rows), numeric=(2,), listed=True)
     return Card("rules", title, finding, tables=(table,), wide=True)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tasks.publishing.cards import figures as fig
+from tasks.publishing.cards.batch import well_names
 from tasks.publishing.cards.parts import Card, Figure
-from tasks.publishing.cards.wording import for_plotly, percent, things
+from tasks.publishing.cards.wording import as_text, for_plotly, percent, things
 from tasks.publishing.report_data import ReportData
 
 #: Name, colour and dash of each operator's line.
@@ -105,19 +106,31 @@ def trust(operator: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def _reasons(data: ReportData) -> dict[str, list[str]]:
+    """Why each perturbation of the batch was chosen, and its wells."""
+    if data.batch is None:
+        return {}
+    wells = well_names(data.platemap)
+    pairs = zip(data.batch["perturbation"].astype(str), data.batch["reason"], strict=True)
+    return {name: [line for line in (as_text(reason), wells.get(name, "")) if line] for name, reason in pairs}
+
+
 def eigenmap_card(data: ReportData) -> Card:
     """The first two coordinates of the eigenspace, what was chosen on top."""
     title = "Where the batch lies"
     if data.eigenmap is None or data.eigenmap.empty:
         return Card("eigenmap", title, missing="No coordinates in the eigenspace were computed in this round.")
-    traces, notes = [], []
+    traces, notes, told = [], [], _reasons(data)
     for group, (name, colour, size) in GROUPS.items():
         rows = data.eigenmap[data.eigenmap["group"] == group]
         if rows.empty:
             continue
         shown = fig.thin(rows)
         notes.append(fig.thinned_note(rows).replace("points", f"points «{name}»"))
-        text = [for_plotly(p) for p in shown["perturbation"]]
+        text = [
+            "<br>".join([for_plotly(p), *(for_plotly(line, 90) for line in told.get(str(p), ()))])
+            for p in shown["perturbation"]
+        ]
         traces.append(fig.points(name, shown["z1"], shown["z2"], text, colour, "%{text}<br>" + name, size))
         traces[-1]["marker"]["opacity"] = 0.9 if group == "chosen" else 0.6
     chosen = int((data.eigenmap["group"] == "chosen").sum())
@@ -129,6 +142,6 @@ def eigenmap_card(data: ReportData) -> Card:
         "eigenmap",
         title,
         finding,
-        (Figure("eigenmap", "First two coordinates of the eigenspace by group", spec),),
+        (Figure("eigenmap", "First two coordinates of the eigenspace by group", spec, 340),),
         note=" ".join(note for note in notes if note),
     )

@@ -36,7 +36,8 @@ class Cell:
 class Table:
     """A table; columns named in `numeric` (by position) are set right-aligned.
 
-    On a narrow page the first cell of a `stacked` table stands above the others of its row.
+    On a narrow page the first cell of a `stacked` table stands above the others of its row, and a row of a `listed` one
+    becomes a list of headers and cells.
     """
 
     headers: tuple[str, ...]
@@ -46,14 +47,16 @@ class Table:
     folded: str = ""
     """Not empty: the table stands folded away under this summary."""
     stacked: bool = False
+    listed: bool = False
 
 
 @dataclass(frozen=True)
 class Link:
-    """A file beside the report."""
+    """A file beside the report, and what it is."""
 
     name: str
     href: str
+    what: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class PlatePicture:
     """One plate as SVG paths, a unit square a well.
 
     `paths` are (colour, path data) pairs; `labels` are (x, y, text) at the rim; `payload` is what the pointer reads:
-    rows, columns, groups, and per well (row-major) its name and the index of its group.
+    rows, columns, groups, and per well (row-major) its name, why it was chosen, and the index of its group.
     """
 
     key: str

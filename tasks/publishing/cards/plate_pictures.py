@@ -17,7 +17,12 @@ _INSET = 0.08
 
 
 def draw_plate(
-    index: int, barcode: str, wells: pd.DataFrame, group_of: dict[str, str], colours: dict[str, str]
+    index: int,
+    barcode: str,
+    wells: pd.DataFrame,
+    group_of: dict[str, str],
+    colours: dict[str, str],
+    why: dict[str, str],
 ) -> PlatePicture:
     """Draw one plate of a plate map.
 
@@ -27,11 +32,13 @@ def draw_plate(
         wells: (W, ...) the plate's rows of the plate map; W is 96, 384 or 1536 (or fewer rows of such a plate).
         group_of: Perturbation to the group that it is coloured by.
         colours: Group to colour.
+        why: Perturbation to the reason why it was chosen.
     """
     rows, columns = _shape(barcode, wells)
     groups = list(colours) + list(CONTROL_SIGNS)
     members: dict[str, list[tuple[int, int]]] = {group: [] for group in groups}
-    names, codes = [""] * (rows * columns), [groups.index("empty")] * (rows * columns)
+    names, reasons = [""] * (rows * columns), [""] * (rows * columns)
+    codes = [groups.index("empty")] * (rows * columns)
     for row, column, role, perturbation, slot in zip(
         wells["row"], wells["column"], wells["role"], wells["perturbation"], wells["slot"], strict=True
     ):
@@ -39,6 +46,7 @@ def draw_plate(
         if group == "sample":
             group = group_of.get(str(perturbation), str(slot))
             names[row * columns + column] = shorten(str(perturbation), 80)
+            reasons[row * columns + column] = why.get(str(perturbation), "")
         if group not in members:
             raise UserError("a well belongs to no slot of the batch", where=f"plate {barcode}", got=repr(group))
         members[group].append((int(row), int(column)))
@@ -53,7 +61,7 @@ def draw_plate(
         columns=columns,
         paths=tuple((every[group], _squares(places)) for group, places in members.items() if places),
         labels=_rim(rows, columns),
-        payload=_payload(rows, columns, groups, names, codes),
+        payload=_payload(rows, columns, groups, codes) | {"names": names, "reasons": reasons},
     )
 
 
@@ -97,7 +105,7 @@ def rim_size(rows: int) -> float:
     return {8: 0.5, 16: 1.0, 32: 2.0}[rows]
 
 
-def _payload(rows: int, columns: int, groups: list[str], names: list[str], codes: list[int]) -> dict[str, Any]:
+def _payload(rows: int, columns: int, groups: list[str], codes: list[int]) -> dict[str, Any]:
     """What the script reads to say what the pointer is on."""
     signs = [CONTROL_SIGNS.get(group, group) for group in groups]
-    return {"rows": rows, "columns": columns, "groups": signs, "names": names, "codes": codes}
+    return {"rows": rows, "columns": columns, "groups": signs, "codes": codes}

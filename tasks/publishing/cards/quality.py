@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tasks.publishing.cards.parts import Card, Cell, Link, Table, Tone
@@ -53,6 +55,10 @@ METRICS = {
 }
 Entry = tuple[str, int, str, str]  # barcode, attempt, state, reason
 SHARES = ("negcon_cv", "missing", "row_effect", "column_effect", "control_gap")
+COUNTS = ("negcon_wells", "poscon_wells")
+MOST_COLUMNS = 8
+"""Metrics of the table, so that it fits a page and a sheet of paper; the quality page has all of them."""
+_BRACKETS = re.compile(r" \([^()]*\)")
 AROUND_ONE = ("zprime", "edge_effect", "replicate_agreement", "control_cost")
 #: Name of the link to the page with every plate.
 PAGE = "quality page"
@@ -73,16 +79,10 @@ def quality_card(data: ReportData) -> Card:
     for (barcode, attempt), quality in judged.items():
         if (barcode, attempt) not in known:
             now.append((barcode, attempt, "passed" if quality["passed"] else "failed", ""))
-    tables = tuple(
-        _table(entries, judged, folded)
-        for entries, folded in (
-            (now, ""),
-            (before, f"Earlier and later rounds: {things(len(before), 'plate attempt')}"),
-        )
-        if entries
-    )
+    earlier = f"Earlier and later rounds: {things(len(before), 'plate attempt')}"
+    tables = tuple(_table(*part, judged) for part in ((now, ""), (before, earlier)) if part[0])
     links = (Link("Every plate before and after alignment", data.links[PAGE]),) if PAGE in data.links else ()
-    return Card("quality", title, _finding(now), tables=tables, links=links, note=_note(data.quality), wide=True)
+    return Card("quality", title, _finding(now), tables=tables, links=links, note=_note(data), wide=True)
 
 
 def _attempt_key(quality: Mapping[str, Any]) -> tuple[str, int]:
@@ -103,30 +103,61 @@ def _finding(now: Sequence[Entry]) -> str:
     return text + (f"; failed: {listed(failed)}." if failed else ".")
 
 
-def _table(entries: Sequence[Entry], judged: Mapping[tuple[str, int], Mapping[str, Any]], folded: str) -> Table:
-    """One row a plate attempt, one column a metric."""
-    names = metric_names([judged[key] for code, attempt, _, _ in entries if (key := (code, attempt)) in judged])
+def _table(entries: Sequence[Entry], folded: str, judged: Mapping[tuple[str, int], Mapping[str, Any]]) -> Table:
+    """One row a plate attempt, one column a metric, as many as a page is wide."""
+    names = _shown([judged[key] for code, attempt, _, _ in entries if (key := (code, attempt)) in judged])
     rows = []
     for barcode, attempt, state, reason in entries:
         quality = judged.get((barcode, attempt), {})
         metrics = {str(metric["name"]): metric for metric in quality.get("metrics", ())}
-        tone, mark = STATES.get(state, ("", ""))
-        why = reason or "; ".join(reason_in_words(str(text)) for text in quality.get("reasons", ()))
+        why = _remark(reason) or "; ".join(reason_in_words(str(text)) for text in quality.get("reasons", ()))
         head = (
             Cell(shorten(barcode, 40), hint=barcode),
             Cell(str(attempt)),
-            Cell(state, tone, mark),
-            Cell(sentence(why)),
+            Cell(state, *STATES.get(state, ("", ""))),
+            Cell("" if state == "passed" else sentence(why)),  # passed: all within their thresholds, as the signs say
         )
-        rows.append((*head, *(metric_cell(name, metrics.get(name)) for name in names)))
-    headers = ("plate", "attempt", "state", "remark", *(METRICS.get(name, name) for name in names))
-    return Table(headers, tuple(rows), numeric=(1, *range(4, 4 + len(names))), folded=folded)
+        rows.append((*head, *(_stacked(metric_cell(name, metrics.get(name))) for name in names)))
+    headers = ["plate", "attempt", "state", "remark", *(METRICS.get(name, name) for name in names)]
+    first = headers.index("remark")
+    if not any(row[first].text for row in rows):
+        del headers[first]
+        rows = [row[:first] + row[first + 1 :] for row in rows]
+    numeric = (1, *range(len(headers) - len(names), len(headers)))
+    return Table(tuple(headers), tuple(rows), numeric, folded=folded, listed=True)
+
+
+def _remark(reason: str) -> str:
+    """Reasons of an attempt in words. What a metric's reason says in brackets stands with the metric."""
+    parts = reason.split("; ")
+    if not all(part.partition(": ")[0] in METRICS for part in parts):
+        return reason
+    return "; ".join(_BRACKETS.sub("", reason_in_words(part)) for part in parts)
 
 
 def reason_in_words(reason: str) -> str:
     """The reason with the metric's name as the table shows it."""
     name, colon, rest = reason.partition(": ")
     return f"{METRICS.get(name, name)}{colon}{rest}" if colon else reason
+
+
+def _stacked(cell: Cell) -> Cell:
+    """The cell with its interval below its value."""
+    value, bracket, interval = cell.text.partition(" [")
+    return replace(cell, text=value, note=interval.rstrip("]").replace(", ", " to ")) if bracket else cell
+
+
+def _shown(qualities: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Metrics that are judged, and of the others the first as long as there is room, in the order of METRICS.
+
+    Counts of wells are judged too, but told by nothing else than their sign: they stand on the quality page.
+    """
+    names = [name for name in metric_names(qualities) if name not in COUNTS]
+    judged = {
+        str(metric["name"]) for quality in qualities for metric in quality["metrics"] if metric["verdict"] != "INFO"
+    }
+    kept = sorted(names, key=lambda name: name not in judged)[:MOST_COLUMNS]
+    return [name for name in names if name in kept]
 
 
 def metric_names(qualities: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -172,7 +203,11 @@ def thresholds(qualities: Sequence[Mapping[str, Any]]) -> str:
     return f"Thresholds: {', '.join(told)}. Other metrics inform only." if told else ""
 
 
-def _note(qualities: Sequence[Mapping[str, Any]]) -> str:
-    """Thresholds, and what stands in brackets."""
+def _note(data: ReportData) -> str:
+    """Thresholds, what stands below a value, and where the other metrics are."""
+    qualities = data.quality
     bounded = any(as_float(metric.get("low")) is not None for quality in qualities for metric in quality["metrics"])
-    return " ".join([thresholds(qualities), "In brackets: bootstrap interval." if bounded else ""]).strip()
+    parts = [thresholds(qualities), "Below a value: its bootstrap interval." if bounded else ""]
+    left_out = len(metric_names(qualities)) > MOST_COLUMNS
+    parts.append("More metrics stand on the plate quality page." if left_out and PAGE in data.links else "")
+    return " ".join(part for part in parts if part)

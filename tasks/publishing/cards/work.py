@@ -64,7 +64,7 @@ def work_card(data: ReportData) -> Card:
         "A piece that was read from its checkpoint shows what it took when it was computed. Peak memory is that of the "
     )
     note += "whole process up to the end of the piece."
-    table = Table(headers, rows, numeric=(2, 3, 4), folded=folded)
+    table = Table(headers, rows, numeric=(2, 3, 4), folded=folded, listed=True)
     return Card("work", title, finding, tables=(table,), note=note, wide=True)
 
 
