@@ -108,6 +108,13 @@ def test_risk_is_shown_as_spent_so_far(data: ReportData) -> None:
     assert "did not record the risk" in older.note
 
 
+def test_limits_can_be_seen_at_the_first_look_too(data: ReportData) -> None:
+    first = bound_card(replace(data, history=data.history.head(1)))
+    limits = [next(t for t in f.spec["data"] if t["name"] in ("target γ", "allowed")) for f in first.figures]
+    assert [(trace["mode"], trace["y"]) for trace in limits] == [("markers", [0.9]), ("markers", [0.05])]
+    assert {f.spec["data"][-1]["mode"] for f in bound_card(data).figures} == {"lines"}
+
+
 def test_every_rule_is_told_whoever_decides(data: ReportData) -> None:
     card = rules_card(data)
     assert card.finding == "The campaign goes by “audit”. Plateau would stop, but does not decide."

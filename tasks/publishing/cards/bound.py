@@ -56,7 +56,7 @@ def _bounds(history: pd.DataFrame, ticks: Sequence[str], axis: str) -> dict[str,
     traces = [
         fig.line("guaranteed", ticks, history["bound"], fig.BLUE, customdata=wells, hovertemplate=hover),
         fig.line("estimate", ticks, history["estimate"], fig.GREY, dash="dot", customdata=wells, hovertemplate=hover),
-        fig.line("target γ", ticks, history["gamma"], fig.GREEN, dash="dash", mode="lines", hoverinfo="skip"),
+        _limit(fig.line("target γ", ticks, history["gamma"], fig.GREEN, dash="dash", mode="lines", hoverinfo="skip")),
     ]
     traces[1]["marker"]["symbol"] = "circle-open"
     shares = pd.concat([history["bound"], history["estimate"], history["gamma"]]).astype(float)
@@ -75,12 +75,21 @@ def _risk(data: ReportData, ticks: Sequence[str], axis: str) -> dict[str, Any]:
         "x": list(ticks),
         "y": fig.rounded(history["risk_spent"]),
         "marker": {"color": fig.PALE_BLUE},
+        "width": 0.6,
         "customdata": here,
         "hovertemplate": "%{x}: %{y:.2%} spent so far<br>the bound of this look: %{customdata}<extra></extra>",
     }
-    limit = fig.rule("allowed", ticks, [allowed] * len(ticks), fig.RED)
+    limit = _limit(fig.rule("allowed", ticks, [allowed] * len(ticks), fig.RED))
     share = fig.axis("probability of being wrong", tickformat=".2~%", range=[0, allowed * 1.12], nticks=6)
     return fig.figure([bars, limit], fig.axis(axis, type="category"), share)
+
+
+def _limit(line: dict[str, Any]) -> dict[str, Any]:
+    """The line of a limit; a dash where one look alone gives it no length."""
+    if len(line["x"]) > 1:
+        return line
+    colour = line["line"]["color"]
+    return line | {"mode": "markers", "marker": {"symbol": "line-ew-open", "size": 70, "color": colour}}
 
 
 def _finding(data: ReportData, history: pd.DataFrame) -> str:
