@@ -35,6 +35,27 @@ def test_calibration_is_that_of_the_forward_residuals(two):
     assert 'href="calibration.json"' in report
 
 
+def test_the_report_shows_what_was_decided_and_what_it_cost(two):
+    _, report, nodes = published(two, 1)
+    folder = two.folder / "campaigns/pilot"
+    decision = json.loads((folder / nodes["decide"].outputs["decision"].uri).read_text())
+    plots = json.loads(report.split('id="plots">', 1)[1].split("</script>", 1)[0])
+    bars = plots["risk"]["data"][0]
+    assert np.isclose(bars["y"][-1], decision["risk_spent"], rtol=1e-5)
+    lines = {trace["name"]: trace["y"] for trace in plots["spectrum"]["data"]}
+    noise = np.array(lines["Ω with noise"]) - lines["reducible Ω"]
+    assert {"members Σ_F", "cobias Δ"} <= set(lines)
+    assert (noise > 0).all()
+    assert noise.max() <= lines["noise Σ_Y"][0] * (1 + 1e-4)
+    table = report.split('id="card-rules"', 1)[1].split("</article>", 1)[0]
+    for name in decision["rules"]:
+        assert f">{name}<" in table
+    files = {path.name for path in (folder / "rounds/0001/runs/01").iterdir()}
+    assert {"round.lock.json", "decision.json", "quality.html"} <= files
+    for name in ("round.lock.json", "decision.json", "quality.html"):
+        assert f'href="{name}"' in report
+
+
 def test_the_report_shows_every_group_of_members_and_where_it_ran(two):
     _, report, nodes = published(two, 1)
     fits = [name for name in nodes if name.startswith("fit/")]

@@ -117,7 +117,7 @@ def _reasons(data: ReportData) -> dict[str, list[str]]:
 
 def eigenmap_card(data: ReportData) -> Card:
     """The first two coordinates of the eigenspace, what was chosen on top."""
-    title = "Where the batch lies"
+    title = "Where perturbations lie" if data.batch is None else "Where the batch lies"
     if data.eigenmap is None or data.eigenmap.empty:
         return Card("eigenmap", title, missing="No coordinates in the eigenspace were computed in this round.")
     traces, notes, told = [], [], _reasons(data)
