@@ -73,6 +73,7 @@ def test_waits_for_what_it_needs(name):
     for other, how in services()[name].get("depends_on", {}).items():
         assert other in services()
         ends = is_once(services()[other])
+        assert how.get("required", True) == (other != "store-bucket")  # there may be a bucket elsewhere
         assert how["condition"] == ("service_completed_successfully" if ends else "service_healthy")
 
 
@@ -132,3 +133,9 @@ def test_gpu_worker_offers_its_gpu():
     assert "GPU=1" in gpu["command"]
     (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"], len(device["device_ids"])) == ("nvidia", ["gpu"], 1)
+
+
+def test_what_is_not_always_there():
+    profiles = {name: service["profiles"] for name, service in services().items() if "profiles" in service}
+    bundled = {name: ["store"] for name in ("store", "store-volume", "store-bucket")}
+    assert profiles == bundled | {"dask-gpu-worker": ["gpu"]}
