@@ -174,6 +174,7 @@ def stack(tmp_path_factory):
             port = str(made.ports[name])
             opened.enter_context(made.start(f"prefect-{name}", PREFECT_SERVER_API_PORT=port))
             wait_for(lambda port=port: answers(f"http://127.0.0.1:{port}/api/ready") == 200)
+        made.run("prefect-deploy")
         yield made
 
 
@@ -202,8 +203,7 @@ def test_health_needs_no_password_and_the_api_does(stack):
     assert list((stack.folder / "home" / "ui").iterdir())
 
 
-def test_deploying_twice_gives_one_of_each(stack):
-    stack.run("prefect-deploy")
+def test_deploying_again_gives_one_of_each(stack):
     first = asked(stack, "deployments/filter", {})
     stack.run("prefect-deploy")
     assert {found["id"] for found in asked(stack, "deployments/filter", {})} == {found["id"] for found in first}
@@ -213,7 +213,6 @@ def test_deploying_twice_gives_one_of_each(stack):
 
 
 def test_the_worker_is_healthy_and_known(stack):
-    stack.run("prefect-deploy")
     health = str(stack.ports["health"])
     with stack.start("prefect-worker", PREFECT_WORKER_WEBSERVER_PORT=health, PREFECT_WORKER_WEBSERVER_HOST="127.0.0.1"):
         wait_for(lambda: answers(f"http://127.0.0.1:{health}/health") == 200)
