@@ -34,7 +34,7 @@ def test_another_operator_recomputes_what_reads_it_and_no_screen(two):
 def test_a_setting_of_the_cobias_leaves_the_calibration_alone(two):
     two.write(operators__ridge=0.3)
     done = two.round()
-    assert computed(done) == PLACED | PARTS | {"omega/cobias", "propose", "screen"}
+    assert computed(done) == PLACED | PARTS | {"omega/cobias", "forecast", "propose", "screen"}
     reasons = {event.node: event.reason for event in done.computed}
     assert reasons["omega/cobias"] == "operators.ridge 1.0 → 0.3"
 

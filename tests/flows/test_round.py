@@ -28,7 +28,7 @@ def test_a_repeated_plate_recomputes_what_depends_on_it_and_says_why(two):
     again = two.round()
     plate = {"parse/pilot-R01-P02.attempt2.csv", "plate/pilot-R01-P02.2", "align/R01-repeat1", "plates together"}
     after = {"labels", "fit/000", "ensemble", "forward", "forward/audit", "omega", "decide", "propose", "screen"}
-    after |= {"omega/calibration", "omega/cobias"}
+    after |= {"omega/calibration", "omega/cobias", "forecast"}
     chunks = {f"{stem}/0000{i}" for stem in ("predict", "omega", "omega/parts") for i in range(3)}
     assert computed(again) == plate | after | chunks
     reasons = {event.node: event.reason for event in again.computed}
@@ -56,7 +56,7 @@ def test_the_released_design_outlives_the_rerun(two):
     [
         *("parse", "plate", "align", "labels", "fit", "ensemble"),
         *("predict", "forward", "calibration", "cobias", "grams", "omega", "coordinates"),
-        *("decide", "propose", "screen"),
+        *("forecast", "decide", "propose", "screen"),
     ],
 )
 def test_a_lost_payload_is_recomputed_to_the_same_digests(two, stage):

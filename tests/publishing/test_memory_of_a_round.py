@@ -122,7 +122,7 @@ def decide(world, number):
     settings, found = config("random"), world.found
     forecast = forecast_errors.fn(
         world.cp, found["training"], found["membership"], world.chunks, world.omega, settings.readout
-    )
+    ).data
     return decide_round.fn(
         world.cp, found, found["membership"], world.chunks, forecast, found["tensors"], None, settings.readout,
         settings.stopping, number, (), None, Wells(used=60, full=SIZE), [],
