@@ -4,6 +4,8 @@ import anndata
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.forms import CampaignName
+from flows.registry import find_campaign
 from flows.results import Opened
 from tasks.batches.task import check_batch, design_files, initial_design
 from tasks.campaigns.config import CampaignConfig
@@ -19,13 +21,13 @@ from tasks.stopping.rules import check_stopping
 
 
 @flow(name="open", persist_result=False, validate_parameters=False)
-def open_campaign(config_path: str) -> Opened:
+def open_campaign(campaign: CampaignName) -> Opened:
     """Open a campaign. Opening it again changes nothing.
 
     Args:
-        config_path: The campaign's YAML file. Started from the Prefect UI: an absolute path on the worker's machine.
+        campaign: Name of a registered campaign, or the path of its YAML file.
     """
-    config = checked_config(config_path)
+    config = checked_config(find_campaign(campaign))
     library = load_library(config)
     design = draw_design(library, config)
     return register(config, library, design)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
+from flows import service_commands
 from tasks.errors import HybridScreenError, UserError
 
 if TYPE_CHECKING:
@@ -191,9 +192,9 @@ def plates_abandon(config: Config, barcode: Barcode, note: Note, as_json: AsJson
 def _mark(config: Path, decision: Literal["waive", "abandon"], barcode: str, note: str, as_json: bool) -> None:
     _checked(config, opened=True)
     from flows.console import answer
-    from flows.plates import mark_plate
+    from flows.plates import mark_plates
 
-    mark = _with_bar("recording", lambda: mark_plate(str(config), decision, barcode, note))
+    (mark,) = mark_plates(str(config), decision, [barcode], note)
     state = f"is {mark.state}" if mark.newly else f"was {mark.state} before"
     lines = [f"Plate {mark.barcode}, attempt {mark.attempt}, {state}: {mark.note}"]
     answer(mark, as_json, [*lines, f"The next run of round {mark.round} uses this: hybridscreen round {config}"])
@@ -313,6 +314,10 @@ def demo(
     from flows.demo import run_demo
 
     run_demo(folder, seed, as_json)
+
+
+app.command()(service_commands.serve)
+app.command()(service_commands.deploy)
 
 
 def _round_lines(result: "RoundResult", config: Path) -> list[str]:

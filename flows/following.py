@@ -1,4 +1,4 @@
-"""How far long work is, as an artifact in Prefect."""
+"""What Prefect shows of a run: its name, and how far long work is."""
 
 import re
 import time
@@ -7,12 +7,22 @@ from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.client.orchestration import get_client
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
+from prefect.runtime import flow_run
 
 from flows.parts import Round
 from tasks.checkpoints.checkpointer import Outputs
 
 _SECONDS_BETWEEN = 2.0
+
+
+def name_run(name: str) -> None:
+    """Give the flow run that this is a name in Prefect."""
+    run = flow_run.get_id()
+    if run is not None:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(UUID(run), name=name)
 
 
 def artifact_key(campaign: str, word: str) -> str:

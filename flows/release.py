@@ -2,6 +2,8 @@
 
 from prefect import flow
 
+from flows.forms import CampaignName, RoundIndex
+from flows.registry import find_campaign
 from flows.results import Released
 from tasks.campaigns.designs import BATCH, PLATEMAP, Design, read_design, release, round_folder
 from tasks.campaigns.ledger import Ledger, Run
@@ -12,14 +14,14 @@ _FILES = (BATCH, PLATEMAP, "worklist_echo.csv", "worklist.csv")
 
 
 @flow(name="release", persist_result=False, validate_parameters=False)
-def release_batch(config_path: str, round_index: int | None = None) -> Released:
+def release_batch(campaign: CampaignName, round_index: RoundIndex = None) -> Released:
     """Freeze the proposal of a round's newest run as the next round's design. Releasing again changes nothing.
 
     Args:
-        config_path: The campaign's YAML file. Started from the Prefect UI: an absolute path on the worker's machine.
+        campaign: Name of a registered campaign, or the path of its YAML file.
         round_index: Round whose proposal is released, from 0. None: the newest that was decided.
     """
-    config = read_config(config_path)
+    config = read_config(find_campaign(campaign))
     ledger = Ledger.of(config)
     ledger.require_open()
     looks = ledger.looks()

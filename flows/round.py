@@ -1,21 +1,28 @@
 """One round: ingest → align → fit → predict → Ω → stop? → choose → publish. A rerun computes only what changed."""
 
 import json
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, cast
 
 from prefect import flow
 from prefect.runtime import flow_run
+from prefect.states import Completed
 
 from flows.alignment import align
 from flows.campaign import checked_config
 from flows.fitting import fit, look_back, rows_of
+from flows.following import name_run
+from flows.forms import CampaignName, RoundIndex
 from flows.ingestion import take_in
 from flows.operators import error_operator
 from flows.parts import Findings, Intake, Model, Round
 from flows.publishing import publish_round, publish_waiting
+from flows.registry import find_campaign
 from flows.results import RoundResult
+from flows.turns import turn_of
 from tasks.batches.layout import perturbations_per_round
 from tasks.batches.task import propose_batch
+from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.task import membership
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
@@ -34,23 +41,45 @@ from tasks.stopping.task import decide_round, forecast_errors
 
 
 def run_name() -> str:
-    """Name of a flow run: what it does, for which campaign file and round."""
+    """Name of a flow run until it is known which round is the newest."""
     given = flow_run.get_parameters()
     number = given.get("round_index")
-    what = "plan round" if given.get("plan") else "round"
-    return f"{what} {'(newest)' if number is None else number} of {given.get('config_path')}"
+    return name_of(given.get("campaign"), "(newest)" if number is None else number, bool(given.get("plan")))
+
+
+def name_of(campaign: object, number: object, plan: bool) -> str:
+    """Name of a flow run: what it does, for which campaign and round."""
+    return f"{'plan round' if plan else 'round'} {number} of {campaign}"
 
 
 @flow(name="round", flow_run_name=run_name, persist_result=False, validate_parameters=False)
-def run_round(config_path: str, round_index: int | None = None, plan: bool = False) -> RoundResult:
+def run_round(campaign: CampaignName, round_index: RoundIndex = None, plan: bool = False) -> RoundResult:
     """Compute a round, the newest with plates in by default. With `plan`, only tell what would be computed and why.
 
     Args:
-        config_path: The campaign's YAML file. Started from the Prefect UI: an absolute path on the worker's machine.
+        campaign: Name of a registered campaign, or the path of its YAML file.
         round_index: Round to compute, from 0. None: the newest that plates have arrived for.
         plan: Only tell what would be computed, and why; nothing is written.
     """
-    this, intake = prepare(config_path, round_index, plan)
+    config = checked_config(find_campaign(campaign))
+    with nullcontext() if plan else turn_of(config.campaign.name):
+        return ended(compute(config, round_index, plan))
+
+
+def ended(result: RoundResult) -> RoundResult:
+    """The end of a flow run, named for people; Prefect takes a state as the run's own and hands out its data."""
+    name = "Completed"
+    if result.status == "waiting":
+        name = "Waits for plates"
+    elif result.proposal:
+        name = "Waits for approval"
+    return cast(RoundResult, Completed(name=name, message=result.message, data=result))
+
+
+def compute(config: CampaignConfig, round_index: int | None, plan: bool) -> RoundResult:
+    """The steps of a round."""
+    this, intake = prepare(config, round_index, plan)
+    name_run(name_of(config.campaign.name, this.number, plan))
     standing = stand(this)
     if not intake.enough:
         return publish_waiting(this, intake, standing)
@@ -86,9 +115,8 @@ def stand(this: Round) -> Ref:
     return membership.submit(this.cp, this.library, batches, this.config.batch.veto).result()["table"]
 
 
-def prepare(config_path: str, round_index: int | None, plan: bool) -> tuple[Round, Intake]:
+def prepare(config: CampaignConfig, round_index: int | None, plan: bool) -> tuple[Round, Intake]:
     """Open the books, take in what arrived, and settle which round it is."""
-    config = checked_config(config_path)
     ledger = Ledger.of(config)
     ledger.require_open()
     if not plan:

@@ -20,7 +20,7 @@ def flow_of(deployment) -> Flow:
 
 
 def test_what_people_start_is_deployed():
-    assert list(DEPLOYMENTS) == ["open", "round", "release", "plates"]
+    assert list(DEPLOYMENTS) == ["open", "watch", "round", "release", "repeat-plates"]
 
 
 def test_no_key_is_unknown_to_prefect():
@@ -47,7 +47,7 @@ def test_defaults_are_parameters_of_the_flow_and_valid(deployment):
     schema = parameter_schema(flow_of(deployment)).model_dump_for_openapi()
     given = deployment.get("parameters", {})
     assert set(given) <= set(schema["properties"])
-    asked = {"config_path": "campaign.yaml", "decision": "waive", "barcode": "P1", "note": "seen by eye"}
+    asked = {"campaign": "pilot", "decision": "waive", "barcodes": ["P1"], "note": "seen by eye"}
     required = {name: asked[name] for name in schema.get("required", [])}
     assert validate(given | required, schema) == []
 
@@ -60,10 +60,17 @@ def test_every_field_of_the_run_form_is_described(deployment):
 
 
 @each
+@pytest.mark.parametrize(("field", "wrong"), [("campaign", ""), ("round_index", -1), ("barcodes", []), ("note", " ")])
+def test_a_wrong_value_is_refused_with_its_name(deployment, field, wrong):
+    schema = parameter_schema(flow_of(deployment)).model_dump_for_openapi()
+    if field in schema["properties"]:
+        right = {"campaign": "pilot", "decision": "waive", "barcodes": ["P1"], "note": "seen by eye"}
+        given = {name: value for name, value in right.items() if name in schema["properties"]}
+        (error,) = validate(given | {field: wrong}, schema)
+        assert field in str(error.path)
+
+
+@each
 def test_all_run_in_the_pool_that_the_image_works_for(deployment):
     command = (FILE.parents[1] / "infra" / "Dockerfile").read_text(encoding="utf-8").split("CMD", 1)[1]
     assert f'"--pool", "{deployment["work_pool"]["name"]}"' in command
-
-
-def test_rounds_wait_for_each_other():
-    assert DEPLOYMENTS["round"]["concurrency_limit"] == 1

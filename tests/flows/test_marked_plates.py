@@ -6,10 +6,23 @@ import pytest
 from pilots import computed
 
 from flows.inspection import campaign_status, list_plates
-from flows.plates import mark_plate
+from flows.plates import mark_plates, repeat_plates
 from tasks.errors import UserError
 
 FAILED = "pilot-R01-P02"
+
+
+def mark_plate(path, decision, barcode, note):
+    (marked,) = mark_plates(path, decision, [barcode], note)
+    return marked
+
+
+def test_several_plates_are_decided_together_or_not_at_all(two):
+    with pytest.raises(UserError, match="no such plate"):
+        repeat_plates(str(two.path), "abandon", [FAILED, "nobody"], "dropped")
+    assert {row["state"] for row in list_plates(two.config).plates} == {"passed", "failed", "planned"}
+    marked = repeat_plates(str(two.path), "abandon", [FAILED, "pilot-R02-P01", FAILED], "dropped")
+    assert [(each.barcode, each.state) for each in marked] == [(FAILED, "abandoned"), ("pilot-R02-P01", "abandoned")]
 
 
 def test_a_waived_plate_enters_the_labels_and_the_round_is_computed_again(two):
