@@ -146,15 +146,24 @@ def plan(config: Config, round_index: RoundNumber = None, as_json: AsJson = Fals
 
 
 @app.command()
-def release(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
-    """Freeze the proposed batch as the next round's design."""
+def release(
+    config: Config,
+    round_index: RoundNumber = None,
+    veto: Annotated[
+        list[str] | None, typer.Option("--veto", help="Perturbation that may never be chosen; releases nothing.")
+    ] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Reject the batch; releases nothing.")] = False,
+    note: Annotated[str, typer.Option("--note", help="Why; needed to veto or reject, kept for good.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Freeze the proposed batch as the next round's design, or refuse it."""
     _checked(config, opened=True)
     from flows.console import answer
-    from flows.release import release_batch
+    from flows.release import release_batch, release_lines
 
-    released = _with_bar("releasing", lambda: release_batch(str(config), round_index))
-    state = "released" if released.newly else f"was already released, from {released.source}"
-    answer(released, as_json, [f"The design of round {released.round} {state}: {released.design}"])
+    decision: Literal["approve", "veto", "reject"] = "reject" if reject else "veto" if veto else "approve"
+    released = _with_bar("releasing", lambda: release_batch(str(config), round_index, decision, veto or (), note))
+    answer(released, as_json, release_lines(released, config))
 
 
 plates = typer.Typer(help="States of the plates; waive or abandon one.", no_args_is_help=True)
@@ -318,6 +327,7 @@ def demo(
 
 app.command()(service_commands.serve)
 app.command()(service_commands.deploy)
+app.command()(service_commands.upload)
 
 
 def _round_lines(result: "RoundResult", config: Path) -> list[str]:

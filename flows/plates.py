@@ -7,6 +7,7 @@ from typing import Literal
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.announcing import announce
 from flows.forms import Barcodes, CampaignName, Note
 from flows.inspection import campaign_plates
 from flows.registry import find_campaign
@@ -39,7 +40,9 @@ def repeat_plates(
         barcodes: Barcodes of the plates, one or more; the decision is about the newest attempt of each.
         note: Why. It is kept for good and stands in the report.
     """
-    return mark_plates(find_campaign(campaign), decision, barcodes, note)
+    marks = mark_plates(find_campaign(campaign), decision, barcodes, note)
+    announce("decision.recorded", marks[0].campaign, round=marks[0].round, decision=decision)
+    return marks
 
 
 def mark_plates(

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import pandas as pd
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.following import artifact_key
+from flows.announcing import announce
 from flows.parts import Findings, Intake, Round
 from flows.release import release_proposal
 from flows.results import RoundResult
+from flows.showing import show_batch, show_plates, show_report
 from tasks.batches.task import design_files
 from tasks.campaigns.designs import round_folder, table_text
 from tasks.campaigns.ledger import Run
@@ -45,7 +45,7 @@ def publish_waiting(this: Round, intake: Intake, standing: Ref) -> RoundResult:
             _plate_files(this, intake, {}, standing),
             {"round": this.number, "run": run.number, "status": "waiting"},
         )
-    _show(this, intake, f"**Round {this.number} {message}**")
+    show_plates(this, intake, f"**Round {this.number} {message}**")
     return _result(this, intake, run, "waiting", message)
 
 
@@ -60,8 +60,15 @@ def publish_round(this: Round, intake: Intake, found: Findings) -> RoundResult:
     fresh = run.summary is None
     if fresh:
         run = _write(this, intake, found, run, decision)
+    summary = run.summary or {}
+    if fresh:
+        told = {name: summary[name] for name in ("round", "run", "screen", "stop", "bound")}
+        announce("screen.published", this.config.campaign.name, **told)
     released = _release(this, run, found.batch)
-    _show(this, intake, f"**{decision['reason']}**\n\n{decision['assumption']}")
+    show_plates(this, intake, f"**{decision['reason']}**\n\n{decision['assumption']}")
+    show_report(this, run, summary["screen"])
+    if found.batch is not None:
+        show_batch(this, run, this.cp.load(found.batch["batch"]), this.cp.load(found.batch["platemap"]))
     message = decision["reason"] if fresh else f"nothing new since run {run.number:02d}. {decision['reason']}"
     return _result(this, intake, run, "decided" if fresh else "unchanged", message, decision, released)
 
@@ -168,17 +175,6 @@ def _plate_files(this: Round, intake: Intake, aligned: Mapping[str, Outputs], st
             )
         ),
     }
-
-
-def _show(this: Round, intake: Intake, verdict: str) -> None:
-    """Artifacts with stable keys: the verdict and the plate table."""
-    name = this.config.campaign.name
-    create_markdown_artifact(markdown=f"# Round {this.number}\n\n{verdict}", key=artifact_key(name, "verdict"))
-    plates = intake.book.table()
-    rows = plates[plates["round"] == this.number].astype(str)
-    create_table_artifact(
-        table=[dict(zip(rows.columns, row, strict=True)) for row in rows.values], key=artifact_key(name, "plates")
-    )
 
 
 def _result(

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.campaigns.answers import Decision
 from tasks.checkpoints.records import Event
 
 
@@ -80,9 +81,12 @@ class Plates(Result):
 
 
 class Released(Result):
-    """Answer of `release`."""
+    """Answer of `release`: what was decided of the batch for `round`. `design` is None unless it is released."""
 
     round: int
     newly: bool
-    design: str
+    design: str | None
     source: str
+    decision: Decision
+    vetoed: list[str]
+    note: str

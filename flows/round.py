@@ -22,6 +22,7 @@ from flows.results import RoundResult
 from flows.turns import turn_of
 from tasks.batches.layout import perturbations_per_round
 from tasks.batches.task import propose_batch
+from tasks.campaigns.answers import read_answers, vetoes_of
 from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.task import membership
@@ -112,7 +113,8 @@ def compute(config: CampaignConfig, round_index: int | None, plan: bool) -> Roun
 def stand(this: Round) -> Ref:
     """Who is chosen and who is hidden, from the released designs."""
     batches = {design.round_index: design.batch for design in this.designs}
-    return membership.submit(this.cp, this.library, batches, this.config.batch.veto).result()["table"]
+    vetoed = vetoes_of(read_answers(this.ledger.storage, range(this.number)))
+    return membership.submit(this.cp, this.library, batches, this.config.batch.veto, vetoed).result()["table"]
 
 
 def prepare(config: CampaignConfig, round_index: int | None, plan: bool) -> tuple[Round, Intake]:
@@ -225,4 +227,6 @@ def choose(
         this.config,
         this.number + 1,
         intake.returned,
+        # Not in the standing: what a person thinks of this round's proposal is no new look at the audit.
+        vetoes_of(read_answers(this.ledger.storage, [this.number])),
     ).result()

@@ -1,5 +1,6 @@
-"""Commands of the service: serve, deploy."""
+"""Commands of the service: serve, deploy, upload."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -38,3 +39,16 @@ def deploy(campaigns: Campaigns = None, forget: Forget = None, as_json: AsJson =
 
     deployed = apply(campaigns or [], forget or [])
     answer(deployed, as_json, deployed_lines(deployed))
+
+
+def upload(
+    config: Annotated[Path, typer.Argument(metavar="CAMPAIGN.YAML", help="Configuration of the campaign.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Plate files, or logs of excluded wells.")],
+    as_json: AsJson = False,
+) -> None:
+    """Put files into the inbox; a server at PREFECT_API_URL starts the round."""
+    from flows import uploading
+    from flows.console import answer
+
+    uploaded = uploading.upload(str(config), files, os.environ.get("PREFECT_API_URL"))
+    answer(uploaded, as_json, uploading.upload_lines(uploaded))

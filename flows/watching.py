@@ -15,6 +15,7 @@ from flows.forms import CampaignName
 from flows.registry import find_campaign, registered
 from flows.results import RoundResult
 from flows.round import run_round
+from tasks.campaigns.answers import read_answers
 from tasks.campaigns.designs import read_design
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.reading import read_config
@@ -83,7 +84,9 @@ def why_not(ledger: Ledger, planned: RoundResult) -> str:
     if (run.summary or {})["stop"]:
         return f"round {number} decided to stop"
     if read_design(ledger.storage, number + 1) is None:
-        return f"the batch that round {number} proposes waits for approval"
+        rejected = [a for a in read_answers(ledger.storage, [number]) if (a.run, a.decision) == (run.number, "reject")]
+        state = f"was rejected: {rejected[-1].note}" if rejected else "waits for approval"
+        return f"the batch that round {number} proposes {state}"
     return f"no plate of round {number + 1} has arrived"
 
 

@@ -102,5 +102,18 @@ def test_help_imports_nothing_that_takes_long():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("open", "round", "release", "plan", "status", "diff", "verify", "score", "demo"):
+    for command in (
+        "open",
+        "round",
+        "release",
+        "plan",
+        "status",
+        "diff",
+        "verify",
+        "score",
+        "demo",
+        "serve",
+        "deploy",
+        "upload",
+    ):
         assert f"  {command} " in done.stdout

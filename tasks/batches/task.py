@@ -66,10 +66,12 @@ def propose_batch(
     config: CampaignConfig,
     next_round: int,
     returned: Sequence[str] = (),
+    vetoed: Sequence[str] = (),
 ) -> Outputs:
     """The batch for the next round and its plates. Blind to who is a hidden audit member until one is picked.
 
     `returned` are perturbations all of whose plates were abandoned: they may be chosen again, or are repeated first.
+    `vetoed` are those of an earlier proposal of this round that a person does not want.
     """
     batch, plates = config.batch, config.plates
     seed = derive_seed(config.campaign.seed, "propose", next_round)
@@ -80,13 +82,14 @@ def propose_batch(
         ids = standing["perturbation"].tolist()
         back = standing["perturbation"].isin(returned).to_numpy(bool)
         trained = standing["perturbation"].isin(cp.load(training)["perturbation"]).to_numpy(bool)
-        chosen, hidden, vetoed = (standing[name].to_numpy(bool) for name in ("chosen", "hidden", "vetoed"))
+        chosen, hidden, barred = (standing[name].to_numpy(bool) for name in ("chosen", "hidden", "vetoed"))
+        barred = barred | standing["perturbation"].isin(vetoed).to_numpy(bool)
         open_ = ~chosen | back
         view = _pool_view(cp, omega, chunks, inputs, config, open_, ~open_ & ~trained)
         repeats = back if batch.abandoned == "repeat" else np.zeros_like(back)
         wells = perturbations_per_round(plates, plates.per_round)
         table = compose(
-            view, hidden, batch.slots, wells, batch.random_arm, seed, ids, back, batch.hits, vetoed, repeats
+            view, hidden, batch.slots, wells, batch.random_arm, seed, ids, back, batch.hits, barred, repeats
         )
         rows = pd.Index(ids).get_indexer(table["perturbation"]).astype(np.int64)
         spread = batch_coordinates(view, rows)
@@ -106,6 +109,7 @@ def propose_batch(
         "round": next_round,
         "returned": sorted(returned),
         "reagents": config.library.reagents,
+        **({"vetoed": sorted(vetoed)} if vetoed else {}),
     }
     return cp.run("propose", PROPOSE, compute, outputs=("batch", "platemap"), params=params, inputs=inputs, seed=seed)
 

@@ -1,6 +1,6 @@
 """Nodes of the campaigns room: who is chosen, who is hidden."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -17,10 +17,12 @@ MEMBERSHIP = Stage("membership", 2, cheap=True)
 
 
 @node_task("membership")
-def membership(cp: Checkpointer, library: Ref, batches: Mapping[int, Ref], veto: str | None = None) -> Outputs:
+def membership(
+    cp: Checkpointer, library: Ref, batches: Mapping[int, Ref], veto: str | None = None, vetoed: Sequence[str] = ()
+) -> Outputs:
     """Where every perturbation stands: chosen, hidden, vetoed, round and arm of its first batch (round -1 if in none).
 
-    `veto`: annotation of the library that tells who is vetoed.
+    `veto`: annotation of the library that tells who is vetoed. `vetoed`: who was vetoed by a person since.
     """
 
     def compute() -> dict[str, Payload]:
@@ -29,11 +31,12 @@ def membership(cp: Checkpointer, library: Ref, batches: Mapping[int, Ref], veto:
         tables = {number: read_table(cp.load(ref)) for number, ref in batches.items()}
         standing = read_membership(ids, [tables[number] for number in sorted(tables)])
         table = pd.DataFrame({"perturbation": ids, "chosen": standing.chosen, "hidden": standing.hidden})
-        table["vetoed"] = read_vetoes(annotation, veto)
+        table["vetoed"] = read_vetoes(annotation, veto) | table["perturbation"].isin(vetoed).to_numpy(bool)
         table = table.merge(first_entries(tables), on="perturbation", how="left")
         table["round"] = table["round"].fillna(-1).astype("int64")
         table["arm"] = table["arm"].fillna("").astype(str)
         return {"table": Payload("table", table)}
 
     inputs = {"library": library, **{f"batch/{number:04d}": ref for number, ref in batches.items()}}
-    return cp.run("membership", MEMBERSHIP, compute, outputs=("table",), params={"veto": veto}, inputs=inputs)
+    params = {"veto": veto, **({"vetoed": sorted(vetoed)} if vetoed else {})}
+    return cp.run("membership", MEMBERSHIP, compute, outputs=("table",), params=params, inputs=inputs)

@@ -120,7 +120,16 @@ def _plans(platemap: str) -> dict[str, pd.DataFrame]:
     return {str(barcode): plan for barcode, plan in read_table(platemap).groupby("barcode", sort=False)}
 
 
-@node_task("judge plate", "plate {head.key}")
+def _trouble(cp: Checkpointer, outputs: Outputs) -> tuple[str, str] | None:
+    """Why a plate cannot be used, for who looks at its task; None of one that passed by itself."""
+    quality = cp.load(outputs["quality"])
+    if quality is None:
+        return "Plate refused", "; ".join(str(item["reason"]) for item in cp.load(outputs["rejections"])[:3])
+    judged = PlateQuality.model_validate(quality)
+    return None if judged.passed else ("Plate failed", "; ".join(judged.reasons))
+
+
+@node_task("judge plate", "plate {head.key}", _trouble)
 def judge_plate(
     cp: Checkpointer,
     head: PlateHead,

@@ -39,10 +39,40 @@ def test_hits_read_cached_and_computations_completed(two):
     assert states["reference/fit/000"] == "Cached"
 
 
-@pytest.mark.parametrize(("key", "word"), [("pilot-verdict", "Go on"), ("pilot-plates", "pilot-R01-P02")])
-def test_artifacts_show_the_verdict_and_the_plates(two, key, word):
+@pytest.mark.usefixtures("recorded")
+def test_a_failed_plate_reads_as_its_own_reason(make_pilot):
+    pilot = make_pilot(failures=((0, 1),), quality__min_passed=0.9)
+    pilot.through(0)
+    run, states = newest_round()
+    assert states["plate pilot-R00-P01.1"] == "Plate failed"
+    assert states["plate pilot-R00-P02.1"] == "Completed"
+    with get_client(sync_client=True) as client:
+        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [run.id]}), limit=200)
+    (message,) = (task.state.message for task in tasks if task.name == "plate pilot-R00-P01.1")
+    assert message.startswith("zprime")
+
+
+SHOWN = {
+    "pilot-verdict": "Go on",
+    "pilot-plates": "zprime",  # why a plate failed
+    "pilot-report": "report.html",
+    "pilot-proposal": "sample wells",
+    "pilot-batch": "CPD-",
+}
+
+
+def test_artifacts_show_verdict_plates_report_and_batch(two):
     two.round()
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
-    assert found
-    assert any(word in str(artifact.data) for artifact in found)
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=list(SHOWN))))
+    for key, word in SHOWN.items():
+        assert any(word in str(artifact.data) for artifact in found if artifact.key == key), key
+
+
+def test_a_run_is_named_after_campaign_and_round_and_ends_in_words(make_pilot):
+    pilot = make_pilot(approval="required")
+    pilot.open()
+    pilot.round()
+    run, _ = newest_round()
+    assert (run.name, run.state.name) == ("round 0 of pilot", "Waits for plates")
+    assert run.state.message == "waits: 0 of 3 plates have passed, 50% are needed"

@@ -59,10 +59,16 @@ class Api:
     def named(self, kind):
         return {each["name"]: each for each in self(f"/{kind}/filter", {})[1]}
 
+    def ask(self, deployment, **parameters):
+        """Status and answer to a form that was sent."""
+        path = f"/deployments/{self.named('deployments')[deployment]['id']}/create_flow_run"
+        return self(path, {"parameters": parameters})
+
     def start(self, deployment, **parameters):
-        return self(
-            f"/deployments/{self.named('deployments')[deployment]['id']}/create_flow_run", {"parameters": parameters}
-        )
+        """The run that a form starts."""
+        status, run = self.ask(deployment, **parameters)
+        assert status == 201, run
+        return run
 
     def ended(self, run, seconds=300):
         """A run once it has come to its end."""

@@ -7,7 +7,7 @@ import pytest
 from served import write_campaign
 
 pytestmark = pytest.mark.slow
-DEPLOYMENTS = {"open", "watch", "round", "release", "repeat-plates"}
+DEPLOYMENTS = {"open", "watch", "round", "release", "repeat-plates", "self-test"}
 
 
 def applied(api):
@@ -56,7 +56,7 @@ def test_forms_offer_campaigns_by_name_and_refuse_a_wrong_value_with_its_name(se
     form = api.named("deployments")["round"]["parameter_openapi_schema"]["properties"]
     assert form["campaign"]["enum"] == ["pilot"]
     for field, wrong in (("campaign", "piolt"), ("round_index", -1), ("plan", "perhaps")):
-        status, said = api.start("round", **{"campaign": "pilot", field: wrong})
+        status, said = api.ask("round", **{"campaign": "pilot", field: wrong})
         assert status == 409, said
         assert field in said["detail"]
 

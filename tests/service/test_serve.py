@@ -54,7 +54,7 @@ def test_told_to_stop_it_leaves_no_process_behind_not_even_that_of_a_run(tmp_pat
         served.wait_for("Ready")
         # A run has a process of its own, in a session of its own.
         api = Api(served.url)
-        _, run = api.start("watch", campaign="pilot")
+        run = api.start("watch", campaign="pilot")
         while api(f"/flow_runs/{run['id']}")[1]["state"]["type"] != "RUNNING":
             assert served.process.poll() is None
         assert len(served.processes()) > 2
