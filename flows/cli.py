@@ -201,9 +201,9 @@ def plates_abandon(config: Config, barcode: Barcode, note: Note, as_json: AsJson
 def _mark(config: Path, decision: Literal["waive", "abandon"], barcode: str, note: str, as_json: bool) -> None:
     _checked(config, opened=True)
     from flows.console import answer
-    from flows.plates import mark_plates
+    from flows.plates import mark_plate
 
-    (mark,) = mark_plates(str(config), decision, [barcode], note)
+    mark = mark_plate(str(config), decision, barcode, note)
     state = f"is {mark.state}" if mark.newly else f"was {mark.state} before"
     lines = [f"Plate {mark.barcode}, attempt {mark.attempt}, {state}: {mark.note}"]
     answer(mark, as_json, [*lines, f"The next run of round {mark.round} uses this: hybridscreen round {config}"])

@@ -38,8 +38,8 @@ def worker_is_online() -> bool:
 
 
 def _runs() -> list[FlowRun]:
-    """Newest runs that have begun; a schedule's future ones have not."""
-    begun: list[StateType] = [kind for kind in StateType if kind is not StateType.SCHEDULED]
+    """Newest runs that have begun; scheduled and submitted ones have not."""
+    begun: list[StateType] = [kind for kind in StateType if kind not in (StateType.SCHEDULED, StateType.PENDING)]
     chosen = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=begun)))
     with get_client(sync_client=True) as client:
         return client.read_flow_runs(flow_run_filter=chosen, sort=FlowRunSort.START_TIME_DESC, limit=_NEWEST)

@@ -45,6 +45,11 @@ def repeat_plates(
     return marks
 
 
+def mark_plate(config_path: str, decision: Literal["waive", "abandon"], barcode: str, note: str) -> Marked:
+    """Record a decision about one plate; as `mark_plates`."""
+    return mark_plates(config_path, decision, [barcode], note)[0]
+
+
 def mark_plates(
     config_path: str, decision: Literal["waive", "abandon"], barcodes: Iterable[str], note: str
 ) -> list[Marked]:

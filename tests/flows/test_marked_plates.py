@@ -6,15 +6,10 @@ import pytest
 from pilots import computed
 
 from flows.inspection import campaign_status, list_plates
-from flows.plates import mark_plates, repeat_plates
+from flows.plates import mark_plate, repeat_plates
 from tasks.errors import UserError
 
 FAILED = "pilot-R01-P02"
-
-
-def mark_plate(path, decision, barcode, note):
-    (marked,) = mark_plates(path, decision, [barcode], note)
-    return marked
 
 
 def test_several_plates_are_decided_together_or_not_at_all(two):

@@ -43,6 +43,15 @@ class Api:
         self.url = f"{url}/api"
 
     def __call__(self, path, body=None, method=None):
+        """Status and answer. A busy SQLite server asks for patience by 503, and Prefect's own clients have it too."""
+        for _ in range(30):
+            status, answer = self._once(path, body, method)
+            if status != 503:
+                break
+            time.sleep(1)
+        return status, answer
+
+    def _once(self, path, body, method):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             f"{self.url}{path}",
