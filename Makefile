@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 validity components profiles one-control quality ingest fit predict select preprint deimos stopping clean
+.PHONY: demo test lint test-slow test-s3 validity components profiles one-control quality ingest fit predict select preprint deimos stopping inference-set clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -61,6 +61,9 @@ deimos: .venv/dev.stamp           ## expected improvement in one dimension and o
 
 stopping: .venv/dev.stamp         ## 1,000 simulated campaigns a case: is the certificate right, what does it cost; an hour of one core
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/stopping_simulation.py
+
+inference-set: .venv/dev.stamp    ## active against random on MNIST and QM9, and wells to certify; 30 minutes on one core, needs HYBRIDSCREEN_DATA
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/inference_set_experiment.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
