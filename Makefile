@@ -62,7 +62,7 @@ deimos: .venv/dev.stamp           ## expected improvement in one dimension and o
 stopping: .venv/dev.stamp         ## 1,000 simulated campaigns a case: is the certificate right, what does it cost; an hour of one core
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/stopping_simulation.py
 
-inference-set: .venv/dev.stamp    ## active against random on MNIST and QM9, and wells to certify; 30 minutes on one core, needs HYBRIDSCREEN_DATA
+inference-set: .venv/dev.stamp    ## active against random on MNIST and QM9, and wells to certify; 25 minutes on one core, needs HYBRIDSCREEN_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/inference_set_experiment.py
 
 .venv/bin/python:

@@ -127,22 +127,20 @@ def play(screen, strategy, most, least, seed):
     judged = {g: Judged(StoppingSection(gamma=g, risk=RISK, max_rounds=most)) for g in GAMMAS}
     audit = round(AUDIT * n)
     designs = [initial_batch(n, ids, audit, audit + INITIAL, seed)]
-    series, picks, share = {name: [] for name in SERIES}, None, np.nan
+    series, picks = {name: [] for name in SERIES}, None
     for t in range(most + 1):
         members = read_membership(ids, designs)
         measured = members.chosen | members.hidden
         ensemble = fit(screen, np.flatnonzero(members.chosen), 1000 * seed + t)
         said = predict(ensemble, screen.features)
         right, doubt = judge_predictions(said.mean, screen.classes)
-        truth, inference = accuracies(right, measured)
+        figures = figures_of(screen, ensemble, right, measured)
         evidence = gather_evidence(members, measured, right)
-        look = Look(round_index=t, audit=evidence, wells=Wells(used=int(measured.sum()), full=n), picks=picks)
+        look = Look(round_index=t, audit=evidence, wells=Wells(used=figures["wells"], full=n), picks=picks)
         mean_doubt = float(doubt[~members.chosen].mean())
-        bounds = [judged[gamma].judge(look, mean_doubt, truth) for gamma in GAMMAS]
-        test = judge_predictions(predict(ensemble, screen.test_features).mean, screen.test_classes)[0].mean()
-        hard = (screen.hard[measured].mean(), measured[screen.hard].mean()) if screen.hard.any() else (np.nan, np.nan)
-        row = (int(measured.sum()), truth, inference, test, share, *hard, bounds[-1])
-        for name, value in zip(SERIES, row, strict=True):
+        bounds = [each.judge(look, mean_doubt, figures["system"]) for each in judged.values()]
+        share = picks.right / picks.picks if picks else np.nan
+        for name, value in (figures | {"picks_right": share, "bound": bounds[-1]}).items():
             series[name].append(value)
         if t == most or (t >= least and all(each.settled(strategy) for each in judged.values())):
             break
@@ -154,12 +152,21 @@ def play(screen, strategy, most, least, seed):
         designs.append(batch)
         taken = batch.loc[batch["arm"] == "strategy", "perturbation"].astype(int).to_numpy()
         picks = PickEvidence(strategies=(strategy,), picks=len(taken), right=int(right[taken].sum()))
-        share = picks.right / picks.picks
     line = {name: " ".join(_short(value) for value in values) for name, values in series.items()}
     for gamma, found in judged.items():
         line |= {f"{way}_{gamma}": wells for way, wells in found.wells.items()}
         line |= {f"{way}_{gamma}_false": false for way, false in found.false.items()}
     return line
+
+
+def figures_of(screen, ensemble, right, measured):
+    """The columns that say how well an ensemble and its campaign do, from (N,) whose prediction is right."""
+    system, inference = accuracies(right, measured)
+    test = judge_predictions(predict(ensemble, screen.test_features).mean, screen.test_classes)[0].mean()
+    found = {"wells": int(measured.sum()), "system": system, "inference": inference, "test": float(test)}
+    if not screen.hard.any():
+        return found | {"hard_share": np.nan, "hard_found": np.nan}
+    return found | {"hard_share": screen.hard[measured].mean(), "hard_found": measured[screen.hard].mean()}
 
 
 def judge_predictions(mean, classes):
