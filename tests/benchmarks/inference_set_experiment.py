@@ -37,8 +37,8 @@ hard_share        Of all measured, how many are hard (shuffled 6, 8, 9; hard to 
 hard_found        Of the hard ones, how many are measured. nan where nobody is.
 bound             The audit's bound of the system accuracy, equal shares of the risk.
 Single numbers: wells at which each way first certified γ (0.9 and 0.95), or at which the true system accuracy reached
-it (`oracle`), empty if never; ways: `audit` (equal shares of a risk of 0.05 over the rounds), `forecast` (the audit
-with `risk_by_forecast`), `lemma` (which does not apply to random). `…_false`: 1 if the true accuracy was below γ then.
+it (`oracle`), empty if never; ways: `audit` (a risk of 0.05, spent by the model's forecast), `equal` (the audit, the
+risk in equal shares), `lemma` (which does not apply to random). `…_false`: 1 if the true accuracy was below γ then.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ from tasks.campaigns.batch_settings import Slot
 from tasks.campaigns.membership import read_membership
 from tasks.campaigns.stopping_settings import StoppingSection
 from tasks.ensembles import predict
-from tasks.stopping.evidence import Look, PickEvidence, Wells, gather_evidence
+from tasks.stopping.evidence import Forecast, Look, PickEvidence, Wells, gather_evidence
 from tasks.stopping.lemma import ORDERED
-from tasks.stopping.risk import risk_by_forecast, risk_of_look
+from tasks.stopping.risk import equal_share, risk_of_look
 from tasks.stopping.rules import RULES
 
 BOTH, ALL = ("random", "least-confidence"), ("random", "least-confidence", "query-by-committee")
@@ -74,7 +74,7 @@ EXPERIMENTS = {  # rounds after round 0: at most, at least; seeds; strategies
     "qm9": (28, 15, 5, ALL),
 }
 BATCH, INITIAL, AUDIT, ARM, RISK, GAMMAS = 1000, 1000, 0.05, 0.05, 0.05, (0.9, 0.95)
-WAYS = ("audit", "forecast", "lemma")
+WAYS = ("audit", "equal", "lemma")
 SERIES = ("wells", "system", "inference", "test", "picks_right", "hard_share", "hard_found", "bound")
 COLUMNS = [
     "experiment", "strategy", "seed", *SERIES,
@@ -93,16 +93,17 @@ class Judged:
     false: dict = field(default_factory=dict)
     spent: dict = field(default_factory=lambda: {way: [] for way in WAYS})
 
-    def judge(self, look, doubt, truth):
+    def judge(self, look, forecast, truth):
         """Look with every way that has not certified yet; the audit's bound, whether it has or not."""
         if truth >= self.stopping.gamma:
             self.wells.setdefault("oracle", look.wells.used)
         for way in WAYS:
             if way in self.wells:
                 continue
-            risk = risk_of_look(self.stopping, look.round_index, self.spent[way])
-            if way == "forecast":
-                risk = risk_by_forecast(self.stopping, look.round_index, self.spent[way], look.audit, doubt)
+            if way == "audit":
+                risk = risk_of_look(self.stopping, look.round_index, self.spent[way], forecast)
+            else:
+                risk = equal_share(self.stopping, look.round_index, self.spent[way])
             self.spent[way].append((look.round_index, risk))
             if RULES["lemma" if way == "lemma" else "audit"].find(look, self.stopping, risk).stop:
                 self.wells[way], self.false[way] = look.wells.used, int(truth < self.stopping.gamma)
@@ -137,8 +138,9 @@ def play(screen, strategy, most, least, seed):
         figures = figures_of(screen, ensemble, right, measured)
         evidence = gather_evidence(members, measured, right)
         look = Look(round_index=t, audit=evidence, wells=Wells(used=figures["wells"], full=n), picks=picks)
-        mean_doubt = float(doubt[~members.chosen].mean())
-        bounds = [each.judge(look, mean_doubt, figures["system"]) for each in judged.values()]
+        known = evidence.model_dump(include={"library", "chosen", "pending", "audit"})
+        forecast = Forecast(**known, expected_errors=float(doubt[~members.chosen].mean()))
+        bounds = [each.judge(look, forecast, figures["system"]) for each in judged.values()]
         share = picks.right / picks.picks if picks else np.nan
         for name, value in (figures | {"picks_right": share, "bound": bounds[-1]}).items():
             series[name].append(value)

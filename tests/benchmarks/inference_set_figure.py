@@ -12,7 +12,7 @@ _ROWS = {
     "picks_right": "accuracy, newest picks",
 }
 _HARD = {"mnist, shuffled": "mnist, shuffled: 6, 8, 9", "qm9": "qm9: hard to predict"}
-_MARKS = {"oracle": "|", "audit": "o", "forecast": "x", "lemma": "^"}
+_MARKS = {"oracle": "|", "audit": "o", "equal": "x", "lemma": "^"}
 
 
 def draw(rows, path):

@@ -8,7 +8,7 @@ from preprint_report import mean_and_half
 NAMES = {"random": "random", "least-confidence": "least confidence", "query-by-committee": "committee"}
 SIZES = {"mnist, plain": 60_000, "mnist, cropped": 60_000, "mnist, shuffled": 60_000, "qm9": 36_208}
 ACTIVE = "least-confidence"
-WAYS = {"oracle": "true accuracy reached", "audit": "audit", "forecast": "audit, by forecast", "lemma": "lemma"}
+WAYS = {"oracle": "true accuracy reached", "audit": "audit", "equal": "audit, equal shares", "lemma": "lemma"}
 
 
 class Played:
