@@ -1,5 +1,7 @@
 """The deployments fit the flows: Prefect ignores a misspelt key, and meets a wrong parameter only when a run starts."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,13 @@ def flow_of(deployment) -> Flow:
 
 def test_what_people_start_is_deployed():
     assert list(DEPLOYMENTS) == ["open", "watch", "round", "release", "repeat-plates", "self-test"]
+
+
+def test_the_files_are_found_from_any_folder(tmp_path):
+    """Of an editable installation, too, as they are not in the working directory of who operates the service."""
+    code = "from flows.deploying import declared; print(len(declared('prefect.yaml')['deployments']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == str(len(DEPLOYMENTS)), done.stderr
 
 
 def test_no_key_is_unknown_to_prefect():

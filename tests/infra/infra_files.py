@@ -129,11 +129,3 @@ def all_commands():
         if pod.container["image"].split(":")[0] in OURS:
             found[f"kubernetes {pod.name}"] = pod.command
     return found
-
-
-def without_shell(command):
-    """The command lines inside `sh -ec`, or the command itself."""
-    if command[0] != "sh":
-        return [command]
-    assert command[1] == "-ec"
-    return [line.split() for line in command[2].splitlines() if line]

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from infra_files import ROOT, image_command, image_environment, services
+from infra_files import image_command, image_environment, services
 
 from tasks.campaigns.compute_settings import ComputeSection
 from tasks.ensembles.cluster import connect, refuse_others
@@ -94,7 +94,6 @@ class Stack:
             ("redis://redis:6379", f"redis://127.0.0.1:{self.ports['redis']}"),
             ("http://prefect-server:4200", f"http://127.0.0.1:{self.ports['server']}"),
             ("tcp://dask-scheduler:8786", f"tcp://127.0.0.1:{self.ports['dask']}"),
-            ("/srv/deployments", str(ROOT / "deployments")),
             ("/home/hybridscreen", str(self.folder / "home")),
             ("0.0.0.0", "127.0.0.1"),  # nobody but this machine
         ):
@@ -117,9 +116,8 @@ class Stack:
 
     def command(self, name):
         words = services()[name].get("command") or image_command()
-        first = {"python": sys.executable, "dask": str(BIN / "dask"), "prefect": str(BIN / "prefect")}
-        words = [self.here(word) for word in words]
-        return [first.get(words[0], words[0]), *words[1:]]
+        program = Path(sys.executable) if words[0] == "python" else BIN / words[0]
+        return [str(program), *(self.here(word) for word in words[1:])]
 
     def run(self, name):
         """A service that ends: it has to end well."""
@@ -207,7 +205,7 @@ def test_deploying_again_gives_one_of_each(stack):
     first = asked(stack, "deployments/filter", {})
     stack.run("prefect-deploy")
     assert {found["id"] for found in asked(stack, "deployments/filter", {})} == {found["id"] for found in first}
-    assert {found["name"] for found in first} >= {"open", "round", "release", "plates"}
+    assert {found["name"] for found in first} >= {"open", "round", "release", "repeat-plates", "watch", "self-test"}
     assert {found["work_pool_name"] for found in first} == {"hybridscreen"}
     assert len(asked(stack, "deployments/filter", {}, server="services")) == len(first)
 

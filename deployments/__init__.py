@@ -1,0 +1,1 @@
+"""Declarations of the service, installed beside the flows; `flows.deploying` applies them."""
