@@ -156,8 +156,16 @@ def test_contenders_have_processes_of_their_own(name, sizes, empty):
     assert list(empty.glob("hybridscreen-*")) == []
 
 
+@pytest.fixture
+def heeds_sigint():
+    """The background job of a shell ignores SIGINT, and so would Python in it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("number", "end"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
-def test_an_interrupted_benchmark_leaves_nothing_behind(number, end, monkeypatch, empty, childless):
+def test_an_interrupted_benchmark_leaves_nothing_behind(number, end, monkeypatch, empty, childless, heeds_sigint):
     def interrupt(*_):
         assert list(empty.glob("*/library/manifest.json"))  # the library is there by now
         signal.raise_signal(number)
