@@ -262,6 +262,22 @@ def diff(
 
 
 @app.command()
+def publish(
+    config: Config,
+    to: Annotated[str, typer.Argument(metavar="TO", help="Folder or s3://bucket/prefix.")],
+    screen: Annotated[int | None, typer.Option("--screen", min=1, help="Number of the screen; the newest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a published screen, whole, to where others read it."""
+    _checked(config, opened=True)
+    from flows.console import answer
+    from flows.sharing import publish_screen, shared_lines
+
+    shared = _with_bar("copying", lambda: publish_screen(str(config), to, screen))
+    answer(shared, as_json, shared_lines(shared))
+
+
+@app.command()
 def score(
     screen: Annotated[Path, typer.Argument(metavar="SCREEN.YAML", help="Description of the finished screen.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the results; NAME-scores by default.")] = None,

@@ -11,3 +11,5 @@ Barcodes = Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], 
 Note = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S")]
 OptionalNote = Annotated[str, Field(max_length=2000)]
 Vetoes = Annotated[Sequence[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=10_000)]
+Place = Annotated[str, Field(min_length=1, max_length=1024)]
+ScreenNumber = Annotated[int | None, Field(ge=1, le=9999)]

@@ -124,6 +124,29 @@ def commit_screen(
     storage.create(f"{folder}/manifest.json", encode_json(manifest))
 
 
+def copy_screen(storage: Storage, screen: PublishedScreen, target: Storage) -> bool:
+    """Copy a published screen to the root of another storage: claim, files, manifest, in the order of publishing.
+
+    A copy that was cut short is completed by the next one, and nobody takes it for a screen before.
+
+    Returns:
+        True if this call completed the copy, False if it was there.
+
+    Raises:
+        UserError: Another screen is there.
+        DamagedCheckpoint: A file of the screen is missing or damaged.
+    """
+    claim, manifest = (storage.read(f"{screen.folder}/{name}.json") for name in ("claim", "manifest"))
+    if not target.create("claim.json", claim) and target.read("claim.json") != claim:
+        raise UserError("another screen is there", where=target.url, todo="Name another place.")
+    if target.exists("manifest.json"):
+        return False
+    for name in sorted({file.split("/")[0] for file in screen.files}):
+        files = screen.read(storage, name)
+        target.write_many({f"{name}/{file}" if file else name: data for file, data in files.items()})
+    return target.create("manifest.json", manifest)
+
+
 def _numbers(storage: Storage) -> list[int]:
     return sorted(int(name) for name in storage.folders(_FOLDER) if name.isdecimal())
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.campaigns.ledger import Ledger
-from tasks.campaigns.screens import claim_screen, published_screens
+from tasks.campaigns.screens import claim_screen, copy_screen, published_screens
 from tasks.checkpoints.keys import sha256
 from tasks.checkpoints.records import NodeRecord, RoundLock
 from tasks.checkpoints.storage import Storage
@@ -234,3 +234,48 @@ def test_the_manifest_says_what_the_run_says(tmp_path):
     (screen,) = published_screens(storage)
     assert screen.summary == run.summary == json.loads(storage.read("rounds/0000/runs/01/run.json"))
     assert (screen.round_index, screen.run) == (0, 1)
+
+
+class TestCopy:
+    @pytest.fixture
+    def places(self, tmp_path):
+        storage = Storage(str(tmp_path / "campaign"))
+        publish(storage)
+        return storage, Storage(str(tmp_path / "others"))
+
+    def test_is_whole_and_made_once(self, places):
+        storage, target = places
+        (screen,) = published_screens(storage)
+        assert copy_screen(storage, screen, target)
+        assert not copy_screen(storage, screen, target)
+        names = [*screen.files, "claim.json", "manifest.json"]
+        assert target.list() == sorted(names)
+        assert all(target.read(name) == storage.read(f"{screen.folder}/{name}") for name in names)
+
+    def test_cut_short_is_no_screen_and_is_completed(self, places, monkeypatch):
+        storage, target = places
+        (screen,) = published_screens(storage)
+        with monkeypatch.context() as patched:
+            patched.setattr(Storage, "write_many", lambda *_: (_ for _ in ()).throw(Crash))
+            with pytest.raises(Crash):
+                copy_screen(storage, screen, target)
+        assert not target.exists("manifest.json")
+        assert copy_screen(storage, screen, target)
+        assert target.read("screen.csv") == b"first"
+
+    def test_of_another_screen_is_refused(self, places):
+        storage, target = places
+        publish(storage, "1", "second")
+        first, second = published_screens(storage)
+        copy_screen(storage, first, target)
+        with pytest.raises(UserError, match="another screen is there"):
+            copy_screen(storage, second, target)
+        assert target.read("screen.csv") == b"first"
+
+    def test_of_a_damaged_file_is_not_completed(self, places):
+        storage, target = places
+        (screen,) = published_screens(storage)
+        storage.write(f"{screen.folder}/screen.csv", b"other")
+        with pytest.raises(DamagedCheckpoint, match="damaged"):
+            copy_screen(storage, screen, target)
+        assert not target.exists("manifest.json")

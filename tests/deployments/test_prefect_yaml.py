@@ -22,7 +22,7 @@ def flow_of(deployment) -> Flow:
 
 
 def test_what_people_start_is_deployed():
-    assert list(DEPLOYMENTS) == ["open", "watch", "round", "release", "repeat-plates", "self-test"]
+    assert list(DEPLOYMENTS) == ["open", "watch", "round", "release", "repeat-plates", "publish", "self-test"]
 
 
 def test_the_files_are_found_from_any_folder(tmp_path):
@@ -56,7 +56,7 @@ def test_defaults_are_parameters_of_the_flow_and_valid(deployment):
     schema = parameter_schema(flow_of(deployment)).model_dump_for_openapi()
     given = deployment.get("parameters", {})
     assert set(given) <= set(schema["properties"])
-    asked = {"campaign": "pilot", "decision": "waive", "barcodes": ["P1"], "note": "seen by eye"}
+    asked = {"campaign": "pilot", "decision": "waive", "barcodes": ["P1"], "note": "seen by eye", "to": "s3://others"}
     required = {name: asked[name] for name in schema.get("required", [])}
     assert validate(given | required, schema) == []
 
@@ -69,11 +69,19 @@ def test_every_field_of_the_run_form_is_described(deployment):
 
 
 @each
-@pytest.mark.parametrize(("field", "wrong"), [("campaign", ""), ("round_index", -1), ("barcodes", []), ("note", " ")])
+@pytest.mark.parametrize(
+    ("field", "wrong"), [("campaign", ""), ("round_index", -1), ("barcodes", []), ("note", " "), ("to", "")]
+)
 def test_a_wrong_value_is_refused_with_its_name(deployment, field, wrong):
     schema = parameter_schema(flow_of(deployment)).model_dump_for_openapi()
     if field in schema["properties"] and (field, deployment["name"]) != ("note", "release"):  # needed for some answers
-        right = {"campaign": "pilot", "decision": "waive", "barcodes": ["P1"], "note": "seen by eye"}
+        right = {
+            "campaign": "pilot",
+            "decision": "waive",
+            "barcodes": ["P1"],
+            "note": "seen by eye",
+            "to": "s3://others",
+        }
         given = {name: right[name] for name in schema.get("required", [])}
         (error,) = validate(given | {field: wrong}, schema)
         assert field in str(error.path)

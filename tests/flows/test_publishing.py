@@ -150,3 +150,19 @@ def test_a_round_computed_twice_at_once_is_one_run_and_one_screen(two):
     assert {answer.screen.rsplit("/", 1)[-1] for answer in answers} == {"0003"}
     assert [screen.number for screen in published_screens(two.ledger.storage)] == [1, 2, 3]
     assert [run.summary["look"] for run in two.ledger.looks()] == [1, 2, 3]
+
+
+def test_a_screen_is_copied_to_others(two, tmp_path, monkeypatch, capsys):
+    def publish(*options):
+        return here(monkeypatch, capsys, "publish", two.path, tmp_path / "others", *options)
+
+    newest = published_screens(two.ledger.storage)[-1].number
+    assert f"Screen {newest} of pilot copied" in publish().stdout
+    folder = tmp_path / "others/pilot" / f"{newest:04d}"
+    assert anndata.read_zarr(folder / "screen.zarr").n_obs == anndata.read_h5ad(folder / "screen.h5ad").n_obs
+    assert "was there, unchanged" in publish().stdout
+    assert publish("--screen", "1").returncode == 0
+    assert [path.name for path in sorted((tmp_path / "others/pilot").iterdir())] == ["0001", f"{newest:04d}"]
+    wrong = publish("--screen", "9")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert f"no such screen; got 9, expected 1, {newest}" in wrong.stderr
