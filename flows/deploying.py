@@ -137,7 +137,9 @@ def form_of(flow: Flow[..., Any], campaigns: list[str]) -> dict[str, Any]:
     schema: dict[str, Any] = parameter_schema(flow).model_dump_for_openapi()
     field = schema["properties"].get("campaign")
     if field is not None and campaigns:
-        field["enum"] = [EVERY, *campaigns] if field.get("default") == EVERY else campaigns
+        every = field.get("default") == EVERY
+        field["enum"] = [EVERY, *campaigns] if every else campaigns
+        field["description"] = f"A registered campaign{f'; {EVERY}: all of them' if every else ''}."
     return schema
 
 

@@ -47,6 +47,7 @@ class Service:
             "PREFECT_SERVER_API_PORT": str(self.port),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_UI_V2_ENABLED": "false",  # those pages call a host that counts users, whatever else is said
             "DO_NOT_TRACK": "1",
         }
         password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")

@@ -1,10 +1,12 @@
 """One round of a campaign at a time: a second one waits for its turn."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 
 from prefect import get_run_logger
+from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment
 
 
@@ -23,11 +25,16 @@ def turn_of(campaign: str) -> Iterator[None]:
     if not deployment.id:
         yield
         return
-    with ExitStack() as held:
-        slot = limit_of(campaign)
-        try:
-            held.enter_context(concurrency(slot, timeout_seconds=0, raise_on_lease_renewal_failure=False))
-        except TimeoutError:
-            get_run_logger().info("Another round of %s is under way; this one waits until it has ended.", campaign)
-            held.enter_context(concurrency(slot, raise_on_lease_renewal_failure=False))
+    slot = limit_of(campaign)
+    if taken(slot):
+        get_run_logger().info("Another round of %s is under way; this one waits until it has ended.", campaign)
+    with concurrency(slot, raise_on_lease_renewal_failure=False):
         yield
+
+
+def taken(slot: str) -> bool:
+    """Whether somebody holds a concurrency limit; False where the server has no such limit."""
+    with get_client(sync_client=True) as client, suppress(ObjectNotFound):
+        found = client.read_global_concurrency_limit_by_name(slot)
+        return found.active_slots >= found.limit
+    return False
