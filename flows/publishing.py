@@ -11,6 +11,7 @@ from flows.release import release_proposal
 from flows.results import RoundResult
 from flows.showing import show_batch, show_plates, show_report
 from tasks.batches.task import design_files
+from tasks.campaigns.answers import read_answers
 from tasks.campaigns.designs import round_folder, table_text
 from tasks.campaigns.ledger import Run
 from tasks.campaigns.screens import claim_screen
@@ -122,6 +123,7 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
             ),
             batch=batch,
             platemap=platemap,
+            answers=read_answers(this.ledger.storage, range(this.number + 1)),
             links=links,
             intake=intake_facts(
                 this.cp,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from tasks.campaigns.answers import Answer
 from tasks.errors import UserError
 from tasks.publishing.calibration_data import Judged
 from tasks.publishing.training_data import WORK_COLUMNS
@@ -61,6 +62,7 @@ class ReportData:
             total).
         batch: The proposed batch (batch table), None when nothing is proposed.
         platemap: The proposed plates (plate map table).
+        answers: What people answered to the batches proposed so far, oldest first.
         eigenmap: First two coordinates in the eigenspace: perturbation, z1, z2, group (observed, pool, chosen, audit).
         operator: Which operator strategies saw (`chosen`), and by the name of each estimate what it rests on.
         evidence: What the stopping rules saw (`tasks.stopping.evidence.Look` as a dictionary), empty where that is
@@ -94,6 +96,7 @@ class ReportData:
     spectrum: pd.DataFrame | None = None
     batch: pd.DataFrame | None = None
     platemap: pd.DataFrame | None = None
+    answers: Sequence[Answer] = ()
     eigenmap: pd.DataFrame | None = None
     operator: Mapping[str, Any] = field(default_factory=dict)
     calibration: Sequence[Judged] = ()

@@ -55,6 +55,9 @@ def test_a_vetoed_perturbation_leaves_the_proposal_and_every_later_pool_at_no_lo
     assert computed(again) == {"propose"}
     assert (proposal(asked)["action"] == "measure").sum() == (first["action"] == "measure").sum()
     assert not set(gone) & set(proposal(asked)["perturbation"])
+    report = asked.ledger.storage.read(f"{asked.ledger.last_decided(0).folder}/report.html").decode()
+    assert "vetoed some of it" in report
+    assert "toxic" in report
     evidence = {run.summary["evidence"] for run in asked.ledger.looks()}
     assert evidence == {run.summary["evidence"] for run in looks}, "a veto is no look at the audit"
     assert release_batch(str(asked.path)).source == "rounds/0000/runs/02"

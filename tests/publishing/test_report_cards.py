@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, chi2
 
+from tasks.campaigns.answers import Answer
 from tasks.errors import UserError
 from tasks.publishing.cards import figures as fig
 from tasks.publishing.cards.accuracy import control_errors, error_by_arm, learning_card
@@ -214,6 +215,20 @@ def test_every_choice_says_why_and_where(report_data: Make) -> None:
     assert sum(int(row[1].text) for row in arms.rows) == (data.batch["action"] == "measure").sum()
     assert {row[0].text: row[2].text for row in arms.rows}["random arm"] == "0"
     assert sum(int(row[2].text) for row in arms.rows) == 5
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_what_people_answered_to_batches_is_shown_to_the_end(data: ReportData, batch: bool) -> None:
+    answers = (
+        Answer(0, 1, "veto", ("<b>7</b>", "9"), "toxic", "2026-03-01T10:20:30+00:00"),
+        Answer(0, 2, "approve", (), "", "2026-03-01T11:00:00+00:00"),
+    )
+    shown = replace(data, answers=answers) if batch else replace(data, answers=answers, batch=None, platemap=None)
+    rows = [[cell.text for cell in row] for row in batch_card(shown).tables[-1].rows]
+    assert rows == [
+        ["0, run 01", "vetoed some of it", "<b>7</b>, 9", "toxic", "2026-03-01 10:20"],
+        ["0, run 02", "approved", "–", "–", "2026-03-01 11:00"],
+    ]
 
 
 def test_of_very_many_choices_the_first_are_shown(report_data: Make) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from tasks.campaigns.answers import Answer
 from tasks.publishing.cards import figures as fig
 from tasks.publishing.cards.accuracy import ARM_NAMES
 from tasks.publishing.cards.parts import Card, Cell, PlatePicture, Swatch, Table
@@ -12,6 +15,7 @@ from tasks.publishing.cards.wording import NOTHING, as_float, as_text, count, qu
 from tasks.publishing.report_data import ReportData
 
 SHOWN_PICKS = 500
+_ANSWERED = {"approve": "approved", "veto": "vetoed some of it", "reject": "rejected"}
 CONTROL_NAMES = {"negcon": "negative control", "poscon": "positive control", "empty": "empty"}
 
 
@@ -20,6 +24,8 @@ def batch_card(data: ReportData) -> Card:
     title = "The proposed batch"
     if data.batch is None or data.batch.empty:
         why = "The campaign stops here." if data.decision["stop"] else "Nothing is left that could be chosen."
+        if data.answers:
+            return Card("batch", title, f"No batch is proposed. {why}", tables=_answers(data.answers), wide=True)
         return Card("batch", title, missing=f"No batch is proposed. {why}", wide=True)
     measure = data.batch[data.batch["action"] == "measure"]
     groups = group_names(data.batch)
@@ -44,7 +50,7 @@ def batch_card(data: ReportData) -> Card:
         "batch",
         title,
         finding,
-        tables=(_arms(data.batch, groups), _picks(data, groups)),
+        tables=(_arms(data.batch, groups), _picks(data, groups), *_answers(data.answers)),
         plates=pictures,
         legend=_legend(data, groups, colours),
         note="" if pictures else "No plate map was made for this batch.",
@@ -123,6 +129,22 @@ def _picks(data: ReportData, groups: list[str]) -> Table:
     which = f"All {count(len(rows))}" if not rest else f"The first {count(len(rows))} of {count(len(data.batch))}"
     headers = ("perturbation", "chosen by", "rank", "score", "wells", "why")
     return Table(headers, rows, numeric=(2, 3), folded=f"{which} choices: why, and on which plate{rest}", listed=True)
+
+
+def _answers(answers: Sequence[Answer]) -> tuple[Table, ...]:
+    """What people answered to earlier proposals; no table where nobody did."""
+    rows = tuple(
+        (
+            Cell(f"{each.round}, run {each.run:02d}"),
+            Cell(_ANSWERED[each.decision]),
+            Cell(", ".join(shorten(name, 48) for name in each.vetoed) or NOTHING),
+            Cell(each.note or NOTHING),
+            Cell(each.at[:16].replace("T", " ")),
+        )
+        for each in answers
+    )
+    headers = ("proposed by round", "answer", "perturbations", "why", "when (UTC)")
+    return (Table(headers, rows, caption="What people answered to proposed batches", listed=True),) if rows else ()
 
 
 def well_names(platemap: pd.DataFrame | None) -> dict[str, str]:
