@@ -41,13 +41,15 @@ def show_batch(this: Round, run: Run, batch: pd.DataFrame, platemap: pd.DataFram
     """`<campaign>-batch`, the table, and `<campaign>-proposal`: what it costs, and how to answer it."""
     name, wells = this.config.campaign.name, platemap["role"].value_counts()
     measured = int((batch["action"] == "measure").sum())
-    controls = int(wells.sum()) - int(wells.get("sample", 0))
+    controls, plates = int(wells.sum()) - int(wells.get("sample", 0)), platemap["barcode"].nunique()
     lines = [
         f"# Batch for round {this.number + 1}",
         f"{measured} perturbations to measure, {len(batch) - measured} released from the audit at no well.",
         f"Cost: **{wells.get('sample', 0)} sample wells** and {controls} control wells on "
-        f"{platemap['barcode'].nunique()} plates.",
+        f"{plates} plate{'' if plates == 1 else 's'}.",
         f"Plate maps and worklists: `{this.ledger.storage.locate(f'{run.folder}/proposal')}`",
+        "Why each was chosen, where it lies in the eigenspace, and in which well it would stand: "
+        f"`{this.ledger.storage.locate(f'{run.folder}/report.html#card-batch')}`",
     ]
     if this.config.approval == "required":
         lines.append(
