@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 stack-test validity components profiles one-control quality ingest fit predict select preprint deimos stopping inference-set clean
+.PHONY: demo test lint test-slow test-s3 stack-test validity components profiles one-control quality ingest fit predict select rerun preprint deimos stopping inference-set clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -55,6 +55,10 @@ predict: .venv/dev.stamp          ## speed and memory of predicting 1 and 10 mil
 
 select: .venv/dev.stamp           ## speed and memory of choosing from up to 10 million; needs 6 GB of disk, half an hour
 	$(BIN)/python tests/benchmarks/select_speed.py
+
+rerun: .venv/dev.stamp            ## 100 plates with nothing new: seconds and requests, in a folder and on Ceph's S3; 15 minutes
+	$(BIN)/hybridscreen bench rerun
+	tests/services/with_rgw.sh sh -c "$(BIN)/python -c 'import s3fs; s3fs.S3FileSystem().mkdir(\"bench\")' && $(BIN)/hybridscreen bench rerun --storage s3://bench"
 
 preprint: .venv/dev.stamp         ## drops of bias and error, true and estimated, on three types of noise; 75 minutes on one core
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/preprint_experiment.py

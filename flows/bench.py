@@ -76,6 +76,7 @@ BENCHES = {
     "fit": "flows.bench_fit",
     "ingest": "flows.bench_ingest",
     "predict": "flows.bench_predict",
+    "rerun": "flows.bench_rerun",
     "select": "flows.bench_select",
 }
 

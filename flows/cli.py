@@ -296,7 +296,7 @@ def score(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="fit, ingest, predict or select.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="fit, ingest, predict, rerun or select.")],
     plates_: Annotated[int | None, typer.Option("--plates", min=1, help="Plates.")] = None,
     wells: Annotated[int | None, typer.Option(min=96, help="Wells of a plate: 96, 384 or 1536.")] = None,
     features: Annotated[int | None, typer.Option(min=1, help="Features of a well, or of a perturbation.")] = None,
@@ -313,6 +313,7 @@ def bench(
     workers: Annotated[int | None, typer.Option(min=0, help="Workers of a Dask cluster; 0: threads.")] = None,
     from_disk: Annotated[bool | None, typer.Option("--from-disk", help="Read zarr chunks instead of memory.")] = None,
     peers: Annotated[bool | None, typer.Option("--peers/--no-peers", help="Time the named peers beside it.")] = None,
+    storage: Annotated[str | None, typer.Option(help="Folder or URL for a campaign's files, which stay there.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure speed and memory on this machine, beside the least that could do the job."""
@@ -322,7 +323,7 @@ def bench(
     given = {
         "plates": plates_, "wells": wells, "features": features, "pool": pool, "members": members, "hidden": hidden,
         "labels": labels, "epochs": epochs, "strategy": strategy, "batch": batch, "observed": observed,
-        "workers": workers, "from_disk": from_disk, "peers": peers,
+        "workers": workers, "from_disk": from_disk, "peers": peers, "storage": storage,
     }  # fmt: skip
     sizes = {size: value for size, value in given.items() if value is not None}
     found = _with_bar(f"bench {name}", lambda: run_bench(name, sizes))

@@ -65,6 +65,15 @@ class Family:
             if process.poll() is not None:
                 raise HybridScreenError(f"the {name} ended with status {process.returncode}; see {self._log(name)}")
 
+    def wait(self, name: str) -> int:
+        """Exit status of a process, once it has ended by itself."""
+        return self._started[name].wait()
+
+    def last_line(self, name: str) -> str:
+        """What a process said last, empty if it said nothing."""
+        lines = self._log(name).read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
     def end(self, name: str) -> None:
         """End a process and what it started: asked first, forced after the grace."""
         process = self._started[name]

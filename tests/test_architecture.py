@@ -72,7 +72,9 @@ def test_only_flows_and_task_modules_know_prefect(path):
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_only_checkpoints_knows_the_object_store(path):
     if not relative(path).startswith("tasks/checkpoints/"):
-        assert not any(name.split(".")[0] in ("fsspec", "s3fs", "boto3", "botocore") for name in imports(path))
+        assert not any(
+            name.split(".")[0] in ("fsspec", "s3fs", "boto3", "botocore", "aiobotocore") for name in imports(path)
+        )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
