@@ -9,12 +9,15 @@ import pandas as pd
 from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.ledger import Ledger
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
+from tasks.checkpoints.keys import sha256
+from tasks.checkpoints.payloads import encode_json
 from tasks.checkpoints.records import NodeRecord
 from tasks.checkpoints.refs import Ref
-from tasks.checkpoints.store import DamagedCheckpoint
 from tasks.readouts.ingest import PlateHead, Rejection, resolve_copies
 from tasks.readouts.layouts import EXCLUSION_COLUMNS, is_exclusion_log, read_exclusions
 from tasks.readouts.task import heads_of, parse_upload
+
+_NO_QUALITY = sha256(encode_json(None))
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def _without_changed(
     changed: list[Rejection] = []
     for node, copies in attempts.items():
         before = cp.before(node)
-        if before is None or not _was_taken_in(cp, before):
+        if before is None or not _was_taken_in(before):
             kept += copies
             continue
         same = [copy for copy in copies if _is_its_file(cp, copy, before, uploads[copy.source].sha256)]
@@ -103,11 +106,9 @@ def _without_changed(
     return kept, changed
 
 
-def _was_taken_in(cp: Checkpointer, before: NodeRecord) -> bool:
-    try:
-        return cp.load(before.outputs["quality"]) is not None
-    except DamagedCheckpoint:
-        return True  # it is computed again in a moment
+def _was_taken_in(before: NodeRecord) -> bool:
+    """Whether a plate was judged. A refused one has no quality, which its reference's digest alone tells."""
+    return before.outputs["quality"].sha256 != _NO_QUALITY
 
 
 def _is_its_file(cp: Checkpointer, head: PlateHead, before: NodeRecord, upload: str) -> bool:
@@ -132,7 +133,7 @@ def _taken_over(cp: Checkpointer, present: Sequence[PlateHead]) -> tuple[list[Pl
     files = {record.outputs["wells"].sha256: record for record in cp.nodes_before("parse/")}
     plates: dict[str, set[str]] = {}
     for plate in cp.nodes_before("plate/"):
-        if plate.node not in there and plate.inputs["wells"] in files and _was_taken_in(cp, plate):
+        if plate.node not in there and plate.inputs["wells"] in files and _was_taken_in(plate):
             plates.setdefault(plate.inputs["wells"], set()).add(plate.node)
     heads: list[PlateHead] = []
     sources: dict[str, Outputs] = {}

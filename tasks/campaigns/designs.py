@@ -93,8 +93,9 @@ def read_design(storage: Storage, round_index: int) -> Design | None:
         claim = json.loads(storage.read(f"{folder}/design.json"))
     except FileNotFoundError:
         return None
+    there = set(storage.list(folder))
     for name in claim["files"]:
-        if storage.exists(f"{folder}/{name}"):
+        if f"{folder}/{name}" in there:
             continue
         if claim["source"] == OPENING and name not in (PLATEMAP, BATCH):
             continue  # nothing here needs it; `verify` names it, and opening again writes it

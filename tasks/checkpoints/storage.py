@@ -97,7 +97,12 @@ class Storage:
             StorageError: If the storage refuses.
         """
         with self._speaking(path):
-            return bytes(self._fs.cat_file(self._full(path)))
+            return self._content(self._full(path))
+
+    def _content(self, full: str) -> bytes:
+        """One request a file: s3fs would ask for the size first, to fetch what is large in parts side by side."""
+        whole = {"max_concurrency": 1} if self.url.startswith("s3:") else {}
+        return bytes(self._fs.cat_file(full, **whole))
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Contents of several files, asked for side by side. Missing ones are left out."""
@@ -193,6 +198,21 @@ class Storage:
                 return []
         cut = len(str(self._fs._strip_protocol(self._root)).rstrip("/")) + 1
         return sorted(str(path)[cut:] for path in found if not str(path).rsplit("/", 1)[-1].startswith(".tmp-"))
+
+    def signs(self, prefix: str) -> dict[str, str]:
+        """Every file below a prefix with what changes when its content does: nothing is read, only listed.
+
+        On S3 size and ETag, elsewhere size, times and number of the file; the time of its last change cannot be set.
+        """
+        start = self._full(prefix)
+        with self._speaking(prefix):
+            try:
+                found = self._fs.find(start, detail=True)
+            except FileNotFoundError:
+                return {}
+        told = ("size", "ETag") if self.url.startswith("s3:") else ("size", "mtime", "created", "ino", "LastModified")
+        cut = len(str(self._fs._strip_protocol(self._root)).rstrip("/")) + 1
+        return {str(path)[cut:]: " ".join(str(of.get(what, "")) for what in told) for path, of in sorted(found.items())}
 
     def make_folder(self, path: str) -> None:
         """Make an empty folder where the storage has such a thing; S3 has not."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from tasks.checkpoints.storage import Storage
 from tasks.errors import HybridScreenError
 
 _GENERATIONS = 100
+_SMALL = 1 << 16  # bytes of a JSON payload that is kept as it was verified
 
 
 class DamagedCheckpoint(HybridScreenError):
@@ -30,11 +31,16 @@ class DamagedCheckpoint(HybridScreenError):
 
 @dataclass(frozen=True)
 class Found:
-    """What looking for a checkpoint gave: an intact manifest, or the problem of a damaged one, or neither."""
+    """What looking for a checkpoint gave: an intact manifest, or the problem of a damaged one, or neither.
+
+    `small` are contents of its small JSON payloads by digest, as they were read and verified just now: who needs them
+    next need not ask the storage again.
+    """
 
     manifest: Manifest | None
     problem: str | None = None
     generation: int = 1
+    small: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class CheckpointStore:
@@ -63,18 +69,22 @@ class CheckpointStore:
             except ValidationError:
                 problem = f"{path} is not a manifest"
                 continue
-            damage = self.damage(manifest)
+            damage, contents = self._verify(manifest)
             if not damage:
-                return Found(manifest, problem, generation)
+                return Found(manifest, problem, generation, _small(manifest, contents))
             problem = damage[0]
         return Found(None, problem, _GENERATIONS)
 
     def damage(self, manifest: Manifest) -> list[str]:
         """What is wrong with the payloads of a checkpoint, one line a file; empty if all is well."""
+        return self._verify(manifest)[0]
+
+    def _verify(self, manifest: Manifest) -> tuple[list[str], Mapping[str, bytes]]:
+        """Damage, and the contents by path that were read to find it."""
         wanted = {path: file for payload in manifest.payloads.values() for path, file in payload.paths().items()}
         if self.verify == "size":
             sizes = {path: self.storage.size(path) for path in wanted}
-            return [line for path, file in wanted.items() if (line := _size_problem(path, sizes[path], file))]
+            return [line for path, file in wanted.items() if (line := _size_problem(path, sizes[path], file))], {}
         contents = self.storage.read_many(wanted)
         lines = []
         for path, file in wanted.items():
@@ -84,7 +94,7 @@ class CheckpointStore:
                 problem = f"payload {path} is damaged"
             if problem:
                 lines.append(problem)
-        return lines
+        return lines, contents
 
     def save(self, stage: str, key: str, payloads: Mapping[str, Payload], facts: Mapping[str, Any]) -> Manifest:
         """Write payloads, then the manifest. If another writer was first, its checkpoint is returned.
@@ -161,6 +171,12 @@ def describe(stem: str, payload: Payload, files: Mapping[str, bytes]) -> StoredP
 
 def _folder(stage: str, key: str) -> str:
     return f"checkpoints/{stage}/{key[:2]}/{key}"
+
+
+def _small(manifest: Manifest, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Contents of small JSON payloads, by digest."""
+    kept = [payload for payload in manifest.payloads.values() if payload.kind == "json" and payload.uri in contents]
+    return {payload.sha256: contents[payload.uri] for payload in kept if len(contents[payload.uri]) <= _SMALL}
 
 
 def manifest_name(generation: int) -> str:

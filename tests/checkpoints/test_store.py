@@ -1,9 +1,11 @@
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tasks.checkpoints.checkpointer import Checkpointer
+from tasks.checkpoints.counting import counted
 from tasks.checkpoints.keys import Stage
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.storage import Storage
@@ -75,7 +77,6 @@ def test_a_crash_before_the_manifest_leaves_nothing_readable(store, monkeypatch,
 def test_a_harmed_payload_is_recomputed_and_reported(store, harm):
     first = run(Checkpointer(store), Counted())
     full = store.storage._full(first["values"].uri)
-    from pathlib import Path
 
     data = bytearray(Path(full).read_bytes())
     if harm == "remove":
@@ -96,8 +97,6 @@ def test_a_harmed_payload_is_recomputed_and_reported(store, harm):
 
 
 def test_a_harmed_payload_that_comes_out_different_gets_a_manifest_of_its_own(store):
-    from pathlib import Path
-
     first = run(Checkpointer(store), Counted())
     Path(store.storage._full(first["values"].uri)).unlink()
     other = run(Checkpointer(store), Counted(np.arange(6.0)))
@@ -108,14 +107,46 @@ def test_a_harmed_payload_that_comes_out_different_gets_a_manifest_of_its_own(st
 
 def test_looking_at_sizes_alone_finds_a_missing_payload_but_trusts_content(storage):
     store = CheckpointStore(storage, verify="size")
-    from pathlib import Path
-
     first = run(Checkpointer(store), Counted())
     path = Path(storage._full(first["total"].uri))
     path.write_bytes(b"9" * path.stat().st_size)
     assert run(Checkpointer(store), Counted()).hit
     path.unlink()
     assert not run(Checkpointer(store), Counted()).hit
+
+
+def test_what_a_hit_has_verified_is_not_read_again_but_another_run_verifies_again(storage):
+    store = CheckpointStore(storage)
+    run(Checkpointer(store), Counted())
+    cp = Checkpointer(store)
+    hit = run(cp, Counted())
+    with counted(storage.url) as asked:
+        assert [cp.load(hit["total"]) for _ in range(3)] == [10.0] * 3
+        assert asked.told()["requests"] == 0
+        np.testing.assert_array_equal(cp.load(hit["values"]), np.arange(5.0))  # no JSON: read when it is needed
+        assert asked.told()["get"] == 1
+    path = Path(storage._full(hit["total"].uri))
+    path.write_bytes(path.read_bytes().replace(b"1", b"9"))
+    assert cp.load(hit["total"]) == 10.0  # what its digest says
+    with pytest.raises(DamagedCheckpoint):
+        Checkpointer(store).load(hit["total"])
+    assert run(Checkpointer(store), Counted()).reason == f"payload {hit['total'].uri} is damaged"
+
+
+def test_large_json_is_not_kept_and_values_are_not_shared(storage):
+    def compute():
+        return {"long": Payload("json", ["x" * 70_000]), "short": Payload("json", ["x"])}
+
+    store = CheckpointStore(storage)
+    for _ in range(2):
+        cp = Checkpointer(store)
+        found = cp.run("n", SUM, compute, outputs=("long", "short"))
+    with counted(storage.url) as asked:
+        cp.load(found["short"]).append("y")
+        assert cp.load(found["short"]) == ["x"]
+        assert asked.told()["requests"] == 0
+        assert cp.load(found["long"]) == ["x" * 70_000]
+        assert asked.told()["get"] == 1
 
 
 def test_of_two_writers_one_wins_and_the_other_reads_it(storage_url):
