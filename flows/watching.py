@@ -1,5 +1,6 @@
 """Look at registered campaigns, start the rounds for which something new is there, and say of the others why not."""
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from prefect import flow
@@ -12,6 +13,7 @@ from prefect.states import Completed, Failed
 from pydantic import BaseModel, ConfigDict
 
 from flows.forms import CampaignName
+from flows.looking import remember, remembered, sign_of
 from flows.registry import find_campaign, registered
 from flows.results import RoundResult
 from flows.round import run_round
@@ -56,15 +58,25 @@ def watch(campaign: CampaignName = EVERY) -> State[list[Seen]]:
 
 
 def look_at(name: str) -> Seen:
-    """Look at one campaign, and start its round if something is new."""
+    """Look at one campaign, and start its round if something is new.
+
+    Where listings show nothing new since a full look that found nothing to do, its answer stands for a day.
+    """
     try:
         path = find_campaign(name)
-        ledger = Ledger.of(read_config(path))
+        config = read_config(path)
+        ledger = Ledger.of(config)
         if read_design(ledger.storage, 0) is None:
             return Seen(campaign=name, outcome="not started", why="the campaign is not open yet")
+        sign, now = sign_of(config, ledger), datetime.now(UTC)
+        known = remembered(config.campaign.name, sign, now)
+        if known is not None:
+            return Seen(campaign=name, outcome="not started", why=known)
         planned = run_round(path, plan=True)
         if not planned.computed and finished(ledger, planned.round):
-            return Seen(campaign=name, outcome="not started", why=why_not(ledger, planned))
+            why = why_not(ledger, planned)
+            remember(config.campaign.name, sign, why, now)
+            return Seen(campaign=name, outcome="not started", why=why)
         return start(name, planned, evidence(ledger, planned))
     except HybridScreenError as error:
         return Seen(campaign=name, outcome="error", why=str(error))

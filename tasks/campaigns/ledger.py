@@ -14,7 +14,7 @@ from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.designs import Design, read_design, round_folder
 from tasks.campaigns.reading import dump_config, parse_config
 from tasks.campaigns.screens import commit_screen, published_screens, write_screen
-from tasks.checkpoints.keys import sha256
+from tasks.checkpoints.keys import digest, sha256
 from tasks.checkpoints.payloads import Payload, encode, encode_json
 from tasks.checkpoints.records import RoundLock
 from tasks.checkpoints.refs import Ref
@@ -194,6 +194,15 @@ class Ledger:
             contents = self.storage.read_many(paths[first : first + _AT_A_TIME])
             found += [Upload(path, sha256(data)) for path, data in sorted(contents.items())]
         return found
+
+    def sign(self) -> str:
+        """Digest that differs if what a plan is made from does: uploads, designs, marks, answers, runs, revisions.
+
+        Uploads are listed, not read; all else is written once, so that its presence tells it. What it does not tell is
+        damage to checkpoints.
+        """
+        seen = {prefix: self.storage.signs(prefix) for prefix in ("inbox", "revisions", "rounds")}
+        return digest([self.storage.url, seen])
 
     # Runs and screens
 
