@@ -52,6 +52,19 @@ def s3_url(s3_endpoint):
     return f"s3://{bucket}/lab"
 
 
+@pytest.fixture(scope="module")
+def faulty_s3(s3_endpoint):
+    """A proxy in front of the S3 server, which fails as it is told; the environment names it as endpoint."""
+    import s3fs
+    from services.faulty_s3 import FaultyS3
+
+    with FaultyS3(s3_endpoint) as proxy, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        s3fs.S3FileSystem.clear_instance_cache()  # its keys do not hold the environment
+        yield proxy
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
 @pytest.fixture(params=["local", "s3"])
 def storage_url(request, tmp_path):
     """Where a campaign may live: a folder, and a bucket."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 import fsspec
 
+from tasks.checkpoints import s3_client
 from tasks.errors import HybridScreenError, UserError
 
 T = TypeVar("T")
@@ -19,7 +21,6 @@ R = TypeVar("R")
 
 _REQUESTS = 16  # requests to a remote storage at once
 _STORE_MARK = "store.json"
-_REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "412")
 _STORE_LAYOUT = b'{"layout": 1, "product": "hybridscreen"}\n'
 
 
@@ -40,7 +41,10 @@ class Storage:
         self._connect()
 
     def _connect(self) -> None:
+        self._is_s3 = self.url.startswith("s3:")
         options: dict[str, Any] = {"use_listings_cache": False} if "://" in self.url else {}
+        if self._is_s3:
+            options |= s3_client.client_options()
         try:
             self._fs, root = fsspec.core.url_to_fs(self.url, **options)
         except (ValueError, ImportError) as error:
@@ -48,7 +52,11 @@ class Storage:
                 "no such kind of storage", where=self.url, got=error, expected="a folder or s3://…"
             ) from error
         self._root = str(root).rstrip("/")
-        self._refusals: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError, *_foreign_errors(self.url))
+        self._refusals: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError)
+        if self._is_s3:
+            self._refusals += s3_client.foreign_errors()
+            with self._speaking(""):
+                s3_client.prepare(self._fs)
         self.is_local = "file" in ([self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol)
 
     def __getstate__(self) -> dict[str, str]:
@@ -81,13 +89,15 @@ class Storage:
     @contextmanager
     def _speaking(self, path: str) -> Iterator[None]:
         """Turn the storage's many errors into one, but let 'not found' and 'exists' through."""
+        since = time.monotonic()
         try:
             yield
         except (FileNotFoundError, FileExistsError):
             raise
         except self._refusals as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise StorageError(f"{self.locate(path)}: {reason}") from error
+            more = s3_client.advice(error, self._fs, time.monotonic() - since) if self._is_s3 else ""
+            raise StorageError(f"{self.locate(path)}: {reason.rstrip('.')}. {more}".rstrip(". ")) from error
 
     def read(self, path: str) -> bytes:
         """Content of a file.
@@ -97,12 +107,8 @@ class Storage:
             StorageError: If the storage refuses.
         """
         with self._speaking(path):
-            return self._content(self._full(path))
-
-    def _content(self, full: str) -> bytes:
-        """One request a file: s3fs would ask for the size first, to fetch what is large in parts side by side."""
-        whole = {"max_concurrency": 1} if self.url.startswith("s3:") else {}
-        return bytes(self._fs.cat_file(full, **whole))
+            full = self._full(path)
+            return s3_client.read_whole(self._fs, full) if self._is_s3 else bytes(self._fs.cat_file(full))
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Contents of several files, asked for side by side. Missing ones are left out."""
@@ -144,25 +150,19 @@ class Storage:
         Locally a temporary file is linked to the name; on S3 the request carries `If-None-Match: *`.
 
         Returns:
-            True if this call made the file, False if it was there.
+            True if this call made the file, False if it was there. Of two calls with the same content one alone gets
+            True, and a call whose answer was lost on its way still gets it.
         """
         full = self._full(path)
         with self._speaking(path):
+            if self.is_local:
+                return _link(full, data)
+            if self._is_s3:
+                return s3_client.create(self._fs, full, data)
             try:
-                if self.is_local:
-                    temporary = _temporary(full, data, durable=True)
-                    try:
-                        os.link(temporary, full)
-                    finally:
-                        temporary.unlink()
-                else:
-                    self._fs.pipe_file(full, data, mode="create")
+                self._fs.pipe_file(full, data, mode="create")
             except FileExistsError:
                 return False
-            except OSError as error:
-                if _code(error) in _REFUSED and self._fs.exists(full):
-                    return False
-                raise
         return True
 
     def size(self, path: str) -> int | None:
@@ -237,19 +237,16 @@ class Storage:
             )
 
 
-def _foreign_errors(url: str) -> tuple[type[Exception], ...]:
-    """Base of the errors that a storage's client raises besides Python's own."""
-    if not url.startswith("s3:"):
-        return ()
-    from botocore.exceptions import BotoCoreError  # comes with s3fs; not imported for a local folder
-
-    return (BotoCoreError,)
-
-
-def _code(error: BaseException) -> str:
-    """The S3 error code behind an error, empty if there is none."""
-    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
+def _link(full: str, data: bytes) -> bool:
+    """Write a local file only if there is none; whether this call made it."""
+    temporary = _temporary(full, data, durable=True)
+    try:
+        os.link(temporary, full)
+    except FileExistsError:
+        return temporary.stat().st_nlink > 1  # on NFS: the link was made, and the answer lost
+    finally:
+        temporary.unlink()
+    return True
 
 
 def _temporary(full: str, data: bytes, *, durable: bool) -> Path:

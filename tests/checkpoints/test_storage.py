@@ -1,3 +1,4 @@
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -41,6 +42,20 @@ def test_of_twenty_creators_one_wins(storage_url):
         won = list(pool.map(lambda i: storage.create("claim", str(i).encode()), range(20)))
     assert won.count(True) == 1
     assert storage.read("claim") == str(won.index(True)).encode()
+
+
+def test_a_link_that_is_made_while_its_answer_is_lost_counts(tmp_path, monkeypatch):
+    link = os.link
+
+    def link_and_lose_the_answer(source, target):  # as NFS does
+        link(source, target)
+        link(source, target)
+
+    storage = Storage(str(tmp_path))
+    monkeypatch.setattr(os, "link", link_and_lose_the_answer)
+    assert storage.create("claim", b"mine")
+    assert not storage.create("claim", b"mine")
+    assert storage.list() == ["claim"]
 
 
 def test_create_if_absent_is_proved(storage_url):
