@@ -65,6 +65,22 @@ def faulty_s3(s3_endpoint):
         s3fs.S3FileSystem.clear_instance_cache()
 
 
+@pytest.fixture
+def rclone_bucket(tmp_path, monkeypatch):
+    """Folder of a bucket of rclone's S3 server, which checks signatures and ignores `If-None-Match`."""
+    import s3fs
+    from services.rclone_s3 import rclone_s3
+
+    bucket = tmp_path / "buckets" / "plates"
+    bucket.mkdir(parents=True)
+    with rclone_s3(bucket.parent) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield bucket
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
 @pytest.fixture(params=["local", "s3"])
 def storage_url(request, tmp_path):
     """Where a campaign may live: a folder, and a bucket."""

@@ -223,17 +223,25 @@ class Storage:
         """Check that a second create of the same name is refused: every commit of a campaign rests on it.
 
         Raises:
-            UserError: If there is no such bucket, or the storage ignores the condition (some S3 servers do, silently).
+            UserError: If there is no such bucket, the storage ignores the condition (some S3 servers do, silently), or
+                the folder is of another version. Nothing but the mark has been written then.
         """
         try:
             self.create(_STORE_MARK, _STORE_LAYOUT)
         except FileNotFoundError as error:
             raise UserError("no such bucket or folder", where=self.url, todo="Create it first.") from error
-        if self.create(_STORE_MARK, b"second writer\n") or self.read(_STORE_MARK) != _STORE_LAYOUT:
+        if self.create(_STORE_MARK, _STORE_LAYOUT):  # the same content: what is refused today may be mended tomorrow
             raise UserError(
                 "the storage does not honour create-if-absent (If-None-Match), so two runs could overwrite each other",
                 where=self.url,
                 todo="Use AWS S3, Ceph or MinIO, or a local folder.",
+            )
+        if (found := self.read(_STORE_MARK)) != _STORE_LAYOUT:
+            raise UserError(
+                "not laid out as this version does it",
+                where=self.locate(_STORE_MARK),
+                got=found[:80],
+                expected="layout 1",
             )
 
 

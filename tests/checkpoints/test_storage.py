@@ -67,15 +67,20 @@ def test_create_if_absent_is_proved(storage_url):
     assert storage.read("store.json") == mark
 
 
-def test_a_storage_that_ignores_the_condition_is_refused(tmp_path, monkeypatch):
-    storage = Storage(str(tmp_path))
+def test_a_store_that_ignores_the_condition_is_refused_and_keeps_its_mark(rclone_bucket):
+    storage = Storage("s3://plates/lab")
+    for _ in range(2):
+        with pytest.raises(UserError, match="create-if-absent"):
+            storage.prove_create_if_absent()
+    assert storage.list() == ["store.json"]
+    moved = Storage(str(rclone_bucket / "lab"))  # the same files behind something that honours it
+    moved.prove_create_if_absent()
 
-    def overwrite(path, data):
-        storage.write(path, data)
-        return True
 
-    monkeypatch.setattr(storage, "create", overwrite)
-    with pytest.raises(UserError, match="create-if-absent"):
+def test_a_folder_of_another_layout_is_refused(storage_url):
+    storage = Storage(storage_url)
+    storage.create("store.json", b'{"layout": 2}')
+    with pytest.raises(UserError, match=r"store\.json: not laid out as this version does it.*expected layout 1"):
         storage.prove_create_if_absent()
 
 

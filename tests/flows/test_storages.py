@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from pilots import N, Pilot
 
+from tasks.errors import UserError
+
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -65,6 +67,13 @@ def test_a_damaged_object_in_a_bucket_is_recomputed(tmp_path, s3_url):
     assert [event.node for event in again.computed] == ["fit/000"]
     assert "damaged" in again.computed[0].reason
     assert pilot.digests(0) == known
+
+
+def test_a_store_that_ignores_create_if_absent_is_refused_before_anything_is_written(tmp_path, rclone_bucket):
+    with pytest.raises(UserError, match="create-if-absent") as caught:
+        Pilot(tmp_path / "lab", storage="s3://plates/lab").open()
+    assert str(caught.value).startswith("s3://plates/lab/pilot: ")
+    assert [path.name for path in rclone_bucket.rglob("*") if path.is_file()] == ["store.json"]
 
 
 def test_a_wrong_secret_is_one_clear_line(tmp_path, s3_url, monkeypatch):

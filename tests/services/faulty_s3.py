@@ -22,8 +22,6 @@ ANSWERS = {
 }
 #: The connection is cut: before the server hears of the request, after it has done it, in the middle of its answer.
 CUTS = ("reset", "answer lost", "truncated")
-#: The server's answer to a request without its `If-None-Match`, as from a store that does not know the header.
-DEAF = "deaf"
 
 
 @dataclass
@@ -66,7 +64,7 @@ class FaultyS3:
 
     def fail(self, kind, times=10**9, method="", name=""):
         """From now on answer so many requests, of this method and with this in their address, by a failure."""
-        assert kind in (*ANSWERS, *CUTS, DEAF), kind
+        assert kind in (*ANSWERS, *CUTS), kind
         with self._lock:
             self._faults.append(_Fault(kind, times, method, name))
 
@@ -105,12 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = answer
 
     def _pass_on(self, body, fault):
-        headers = {
-            name: value for name, value in self.headers.items() if fault != DEAF or name.lower() != "if-none-match"
-        }
         upstream = http.client.HTTPConnection(self.proxy.upstream, timeout=60)
         try:
-            upstream.request(self.command, self.path, body, headers)
+            upstream.request(self.command, self.path, body, dict(self.headers))
             reply = upstream.getresponse()
             data = reply.read()
         finally:
