@@ -49,6 +49,19 @@ def main() -> None:
         sys.exit(_complain(error, 2))
     except HybridScreenError as error:
         sys.exit(_complain(error, 1))
+    except Exception as error:
+        if not _is_refused_login(error):
+            raise
+        todo = "Set PREFECT_API_AUTH_STRING to the server's user:password."
+        refusal = UserError(
+            "the Prefect server refuses the login", where=os.environ.get("PREFECT_API_URL", ""), todo=todo
+        )
+        sys.exit(_complain(refusal, 2))
+
+
+def _is_refused_login(error: BaseException) -> bool:
+    """Whether an error is a server's answer to a missing or wrong password, without an import that slows the help."""
+    return getattr(getattr(error, "response", None), "status_code", None) == 401
 
 
 def prepare_environment() -> None:

@@ -19,6 +19,7 @@ from prefect.workers.process import ProcessWorker
 from pydantic import BaseModel, ConfigDict
 
 from flows.registry import register
+from flows.store_block import store_variables
 from flows.turns import limit_of
 from flows.watching import EVERY
 from tasks.errors import UserError
@@ -28,7 +29,11 @@ POOL = "hybridscreen"
 
 
 class Deployed(BaseModel):
-    """Answer of `deploy`: the server, registered campaign files by name, names of deployments and automations."""
+    """Answer of `deploy`.
+
+    The server, registered campaign files by name, names of deployments and automations, and the variables that runs get
+    from the object store's block.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,6 +41,7 @@ class Deployed(BaseModel):
     campaigns: dict[str, str]
     deployments: list[str]
     automations: list[str]
+    from_block: list[str] = []
 
 
 def declared(name: str) -> dict[str, Any]:
@@ -69,8 +75,9 @@ def deploy(paths: Iterable[Path] = (), forget: Iterable[str] = ()) -> Deployed:
         campaigns = register(paths, forget)
         known = {}
         _ensure_pool(client, POOL)
+        variables = store_variables(client)
         for each in declared("prefect.yaml")["deployments"]:
-            known[each["name"]] = _apply(client, each, list(campaigns))
+            known[each["name"]] = _apply(client, each, list(campaigns), variables)
         for name in campaigns:
             client.upsert_global_concurrency_limit_by_name(limit_of(name), 1)
         automations = list(declared("automations.yaml")["automations"])
@@ -84,7 +91,11 @@ def deploy(paths: Iterable[Path] = (), forget: Iterable[str] = ()) -> Deployed:
             _automate(client, automation)
         server = str(client.api_url).removesuffix("/").removesuffix("/api")
     return Deployed(
-        server=server, campaigns=campaigns, deployments=list(known), automations=[each.name for each in wanted]
+        server=server,
+        campaigns=campaigns,
+        deployments=list(known),
+        automations=[each.name for each in wanted],
+        from_block=list(variables),
     )
 
 
@@ -107,7 +118,9 @@ def _ensure_pool(client: SyncPrefectClient, name: str) -> None:
         client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
 
 
-def _apply(client: SyncPrefectClient, declaration: dict[str, Any], campaigns: list[str]) -> UUID:
+def _apply(
+    client: SyncPrefectClient, declaration: dict[str, Any], campaigns: list[str], variables: dict[str, str]
+) -> UUID:
     """Create or update a deployment; its id."""
     flow: Flow[..., Any] = load_flow_from_entrypoint(declaration["entrypoint"], use_placeholder_flow=False)
     try:
@@ -129,6 +142,7 @@ def _apply(client: SyncPrefectClient, declaration: dict[str, Any], campaigns: li
         concurrency_limit=declaration.get("concurrency_limit"),
         work_pool_name=POOL,
         pull_steps=[],
+        job_variables={"env": variables} if variables else None,
     )
 
 
@@ -166,6 +180,7 @@ def deployed_lines(deployed: Deployed) -> list[str]:
     return [
         f"Applied to {deployed.server}: deployments {', '.join(deployed.deployments)}; "
         f"automations {', '.join(deployed.automations)}.",
+        *([f"Runs get from the block: {', '.join(deployed.from_block)}"] if deployed.from_block else []),
         f"Campaigns: {len(campaigns)}",
         *campaigns,
     ]

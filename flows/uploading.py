@@ -54,13 +54,18 @@ def upload(config_path: str, paths: Sequence[Path], server: str | None) -> Uploa
 
 
 def _tell(campaign: str, files: int) -> bool:
-    """Announce new files; False where no server answers."""
+    """Announce new files; False where no server answers, or it refuses the login."""
     from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
 
     from flows.announcing import announce
 
     with get_client(sync_client=True) as client:
         if client.api_healthcheck() is not None:
+            return False
+        try:
+            client.api_version()  # unlike the health check, it needs the password
+        except PrefectHTTPStatusError:
             return False
     announce("plate.received", campaign, files=files)
     return True
@@ -82,5 +87,5 @@ def upload_lines(uploaded: Uploaded) -> list[str]:
     return (
         lines
         if not uploaded.new
-        else [*lines, "No Prefect server was told: none answers at PREFECT_API_URL, or none is named."]
+        else [*lines, "No Prefect server was told: none answers at PREFECT_API_URL, or it refuses the login."]
     )

@@ -1,5 +1,6 @@
 """A `hybridscreen serve` in a process of its own, and what a person does with it."""
 
+import base64
 import json
 import os
 import signal
@@ -37,10 +38,13 @@ CAMPAIGN = {
 
 
 class Api:
-    """The server's API, as any program speaks to it."""
+    """The server's API, as any program speaks to it; `login` is user:password."""
 
-    def __init__(self, url):
+    def __init__(self, url, login=None):
         self.url = f"{url}/api"
+        self.headers = {"content-type": "application/json"}
+        if login is not None:
+            self.headers["authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
 
     def __call__(self, path, body=None, method=None):
         """Status and answer. A busy SQLite server asks for patience by 503, and Prefect's own clients have it too."""
@@ -56,7 +60,7 @@ class Api:
         request = urllib.request.Request(
             f"{self.url}{path}",
             data,
-            {"content-type": "application/json"},
+            self.headers,
             method=method or ("POST" if data else "GET"),
         )
         try:
@@ -146,11 +150,12 @@ class Served:
         logs = [self.log, *sorted((self.folder / "state" / "logs").glob("*.log"))]
         return "\n".join(f"== {log.name}\n{log.read_text()[-6000:]}" for log in logs)
 
-    def command(self, *words):
-        """Another `hybridscreen` command against this server."""
+    def command(self, *words, **variables):
+        """Another `hybridscreen` command against this server; variables that are None are taken away."""
+        mine = self.environment | {"PREFECT_API_URL": f"{self.url}/api"} | variables
         return subprocess.run(
             [*COMMAND, *map(str, words)],
-            env=self.environment | {"PREFECT_API_URL": f"{self.url}/api"},
+            env={name: value for name, value in mine.items() if value is not None},
             capture_output=True,
             text=True,
             check=False,
