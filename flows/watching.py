@@ -6,8 +6,15 @@ from typing import Literal
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterIdempotencyKey,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
 from prefect.states import Completed, Failed
 from pydantic import BaseModel, ConfigDict
@@ -72,6 +79,9 @@ def look_at(name: str) -> Seen:
         known = remembered(config.campaign.name, sign, now)
         if known is not None:
             return Seen(campaign=name, outcome="not started", why=known)
+        busy = on_its_way(name)
+        if busy is not None:
+            return Seen(campaign=name, outcome="not started", why=f"run {busy} is on its way")
         planned = run_round(path, plan=True)
         if not planned.computed and finished(ledger, planned.round):
             why = why_not(ledger, planned)
@@ -126,6 +136,20 @@ def start(name: str, planned: RoundResult, found: str) -> Seen:
             return Seen(campaign=name, outcome="not started", why=why)
     why = f"{what}, but {_STARTS} runs ended without computing it. Look at their logs and start it by hand"
     return Seen(campaign=name, outcome="error", why=why)
+
+
+def on_its_way(name: str) -> str | None:
+    """Name of a round of this campaign that has been started and has not ended.
+
+    Its steps become old one by one, so a plan made beside it would always differ from the one it was started from.
+    """
+    begun = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[ROUND.split("/")[1]])),
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=begun))),
+        )
+    return next((run.name for run in runs if run.parameters.get("campaign") == name), None)
 
 
 def run_of(key: str) -> FlowRun | None:

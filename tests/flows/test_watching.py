@@ -4,11 +4,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.states import Crashed, Running
 
 from flows import looking, watching
 from flows.looking import remember, remembered, sign_of
 from flows.plates import mark_plate
 from flows.registry import register
+from flows.round import run_round
 from flows.watching import Seen, look_at
 from tasks.checkpoints.counting import counted
 
@@ -128,3 +131,20 @@ def test_an_answer_stands_for_a_day_and_for_the_same_sign_alone():
     assert remembered("Kinase_2", "a", NOW - timedelta(hours=1)) is None
     remember("Kinase_2", "b", "round 1 waits", NOW)
     assert remembered("Kinase_2", "a", NOW) is None
+
+
+def test_nothing_is_started_beside_a_round_that_is_on_its_way(watched, plans):
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(client.create_flow(run_round), "round")
+        begun = client.create_flow_run_from_deployment(deployment, parameters={"campaign": "pilot"}, name="busy")
+        client.create_flow_run_from_deployment(deployment, parameters={"campaign": "other"})
+        try:
+            assert look_at("pilot").why == "run busy is on its way"
+            client.set_flow_run_state(begun.id, Running(), force=True)
+            assert look_at("pilot").why == "run busy is on its way"
+            assert plans == []
+            client.set_flow_run_state(begun.id, Crashed(), force=True)
+            assert "busy" not in look_at("pilot").why
+            assert len(plans) == 1
+        finally:
+            client.delete_deployment(deployment)
