@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import BaseModel, ConfigDict
 
@@ -47,7 +48,13 @@ class Seen(BaseModel):
     why: str
 
 
-@flow(name="watch", persist_result=False, validate_parameters=False)
+def run_name() -> str:
+    """Name of a flow run: what is looked at."""
+    given = flow_run.get_parameters().get("campaign")
+    return f"look at {'all campaigns' if given == EVERY else given}"
+
+
+@flow(name="watch", flow_run_name=run_name, persist_result=False, validate_parameters=False)
 def watch(campaign: CampaignName = EVERY) -> State[list[Seen]]:
     """Start the rounds whose plates have arrived. Says of every campaign what was started, or why nothing was.
 
