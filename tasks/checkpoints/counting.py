@@ -111,4 +111,5 @@ def _in_a_folder(found: Requests) -> tuple[type, dict[str, Callable[..., Any]]]:
         "size": asks("head", Storage.size),
         "folders": asks("list", Storage.folders),
         "list": asks("list", Storage.list),
+        "signs": asks("list", Storage.signs),
     }
