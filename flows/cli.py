@@ -49,19 +49,6 @@ def main() -> None:
         sys.exit(_complain(error, 2))
     except HybridScreenError as error:
         sys.exit(_complain(error, 1))
-    except Exception as error:
-        if not _is_refused_login(error):
-            raise
-        todo = "Set PREFECT_API_AUTH_STRING to the server's user:password."
-        refusal = UserError(
-            "the Prefect server refuses the login", where=os.environ.get("PREFECT_API_URL", ""), todo=todo
-        )
-        sys.exit(_complain(refusal, 2))
-
-
-def _is_refused_login(error: BaseException) -> bool:
-    """Whether an error is a server's answer to a missing or wrong password, without an import that slows the help."""
-    return getattr(getattr(error, "response", None), "status_code", None) == 401
 
 
 def prepare_environment() -> None:
@@ -82,11 +69,13 @@ def _checked(config: Path, *, opened: bool) -> None:
     read_config(config)  # most mistakes are seen here, before the heavy imports below
 
     from flows.campaign import checked_config
+    from flows.server import require_answer
     from tasks.campaigns.ledger import Ledger
 
     checked = checked_config(str(config))
     if opened:
         Ledger.of(checked).require_open()
+    require_answer()
 
 
 def _with_bar(title: str, call: Callable[[], T]) -> T:

@@ -13,12 +13,12 @@ from prefect.events import DeploymentEventTrigger
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
-from prefect.settings import PREFECT_API_URL
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 from pydantic import BaseModel, ConfigDict
 
 from flows.registry import register
+from flows.server import require_server
 from flows.store_block import store_variables
 from flows.turns import limit_of
 from flows.watching import EVERY
@@ -70,7 +70,7 @@ def deploy(paths: Iterable[Path] = (), forget: Iterable[str] = ()) -> Deployed:
     Raises:
         UserError: No server is named, a mistake in a campaign file, or an unknown name to forget.
     """
-    _require_server()
+    require_server()
     with get_client(sync_client=True) as client:
         campaigns = register(paths, forget)
         known = {}
@@ -97,17 +97,6 @@ def deploy(paths: Iterable[Path] = (), forget: Iterable[str] = ()) -> Deployed:
         automations=[each.name for each in wanted],
         from_block=list(variables),
     )
-
-
-def _require_server() -> None:
-    """Raise a UserError unless a server is named and answers."""
-    address, expected = PREFECT_API_URL.value(), "the address of a running server, as http://127.0.0.1:4200/api"
-    if not address:  # a client would start a server of its own
-        raise UserError("no Prefect server is named", where="PREFECT_API_URL", expected=expected)
-    with get_client(sync_client=True) as client:
-        problem = client.api_healthcheck()
-    if problem is not None:
-        raise UserError("no Prefect server answers", where=address, got=problem, expected=expected)
 
 
 def _ensure_pool(client: SyncPrefectClient, name: str) -> None:
