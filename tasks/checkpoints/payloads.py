@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -122,10 +123,13 @@ def _encode_table(frame: pd.DataFrame) -> bytes:
     return sink.getvalue()
 
 
+_ANNDATA_SETTINGS = threading.Lock()  # they are the process's, and another thread's end would take them back
+
+
 def _encode_anndata(adata: anndata.AnnData) -> dict[str, bytes]:
     store = zarr.storage.MemoryStore()
     group = zarr.open_group(store, mode="w", zarr_format=3)
-    with anndata.settings.override(auto_shard_zarr_v3=False):
+    with _ANNDATA_SETTINGS, anndata.settings.override(auto_shard_zarr_v3=False):
         anndata.experimental.write_dispatched(group, "/", adata, callback=_write_rows_together)
     return {name: buffer.to_bytes() for name, buffer in sorted(store._store_dict.items())}
 

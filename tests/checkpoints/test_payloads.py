@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -80,3 +82,13 @@ def test_objects_are_never_stored_or_loaded():
 def test_json_with_nan_is_refused():
     with pytest.raises(ValueError, match="JSON"):
         encode(Payload("json", {"x": float("nan")}))
+
+
+def test_threads_that_encode_side_by_side_leave_the_settings_of_the_process_alone():
+    """The settings under which AnnData is written belong to the process, and count for the bytes."""
+    before, data = anndata.settings.auto_shard_zarr_v3, library()
+    alone = encode(Payload("anndata", data))
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(lambda _: encode(Payload("anndata", data)), range(40)))
+    assert all(files == alone for files in written)
+    assert anndata.settings.auto_shard_zarr_v3 is before
