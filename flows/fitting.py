@@ -10,7 +10,7 @@ from tasks.checkpoints.keys import derive_seed
 from tasks.checkpoints.pieces import Place
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.store import DamagedCheckpoint
-from tasks.ensembles.pieces import Learnt, Recipe
+from tasks.ensembles.recipe import Learnt, Recipe
 from tasks.ensembles.task import (
     Reference,
     chunk_bounds,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import KMeans, MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
 from tasks.batches.claims import claim_nearest
@@ -132,6 +131,8 @@ def _different_in_chunk(chunk: Any, start: int, open_: BoolArray, n: int) -> tup
 
 def _fit(points: npt.NDArray[np.floating], n: int, seed: int) -> Any:
     """k-means with n centres, on one thread: how its sums are divided among threads changes their rounding."""
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # takes a third of a second, and few strategies need it
+
     model = KMeans if points.size * n <= WORK else MiniBatchKMeans
     with _one_thread():
         return model(n_clusters=n, init="k-means++", n_init=1, random_state=seed).fit(points)

@@ -16,6 +16,7 @@ from tasks.batches.spread import batch_coordinates
 from tasks.batches.worklist import echo_picklist, generic_worklist
 from tasks.campaigns.config import CampaignConfig, PlatesSection
 from tasks.campaigns.designs import BATCH, PLATEMAP, table_text
+from tasks.campaigns.ensemble_settings import STEPPED
 from tasks.campaigns.vetoes import read_vetoes
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import Stage, derive_seed
@@ -23,8 +24,6 @@ from tasks.checkpoints.lazy import open_rows
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
-from tasks.ensembles import ensemble_from_tensors
-from tasks.ensembles.gradient import STEPPED, VarianceGradient
 from tasks.ensembles.task import mean_prediction
 from tasks.errors import UserError
 from tasks.operators.stored_rows import StoredRows
@@ -159,6 +158,9 @@ def _pool_view(
     if "embedding" in needs:
         parts["embedding"] = StoredRows.of_refs(cp.store, [chunk["features"] for chunk in chunks])
     if "gradient" in needs:
+        from tasks.ensembles.ensemble import ensemble_from_tensors  # with what they need, which the others do not
+        from tasks.ensembles.gradient import VarianceGradient
+
         ensemble = ensemble_from_tensors(cp.load(inputs["tensors"]), cp.load(inputs["facts"]))
         parts["gradient"] = VarianceGradient(ensemble)
     return PoolView(

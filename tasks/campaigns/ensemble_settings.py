@@ -116,6 +116,10 @@ class MlpSettings(NetworkSettings):
         default=False, description="Continuous readouts: the network also learns how noisy a readout is, by features."
     )
 
+    def groups(self, size: int) -> list[range]:
+        """Members that are trained together."""
+        return _steps(self.members, size)
+
 
 class DropoutSettings(NetworkSettings):
     """One perceptron seen through dropout masks, each shared by all perturbations."""
@@ -154,6 +158,13 @@ class DropoutSettings(NetworkSettings):
         default=0.1, description="Share of a hidden layer's activations that a mask leaves out."
     )
 
+    def groups(self, size: int) -> list[range]:
+        """All masks, whatever the size: they belong to one network."""
+        return [range(self.members)]
+
+
+_FEWEST_TREES = 25  # a piece of work: one is grown too quickly to be worth a checkpoint
+
 
 class ForestSettings(_Preset):
     """A random forest; its trees are the members."""
@@ -174,6 +185,10 @@ class ForestSettings(_Preset):
         default=1.0, description="Share of the features that a split may choose from."
     )
 
+    def groups(self, size: int) -> list[range]:
+        """Trees that are grown together, `size` of them, or 25 if that is more."""
+        return _steps(self.members, max(size, _FEWEST_TREES))
+
 
 class GaussianProcessSettings(_Preset):
     """A Gaussian process, for small libraries; draws from its posterior are the members."""
@@ -190,7 +205,17 @@ class GaussianProcessSettings(_Preset):
         default=3000, ge=10, le=20000, description="More labels than this are refused: cost grows with their cube."
     )
 
+    def groups(self, size: int) -> list[range]:
+        """All draws, whatever the size: they belong to one process."""
+        return [range(self.members)]
 
+
+def _steps(members: int, size: int) -> list[range]:
+    return [range(start, min(start + size, members)) for start in range(0, members, size)]
+
+
+#: Models whose members are steps: no gradient.
+STEPPED = ("forest",)
 MODEL_NAMES = ("mlp", "mc-dropout", "forest", "gp")
 
 

@@ -25,7 +25,6 @@ from tasks.ensembles.folds import held_out, labels_per_epoch
 from tasks.ensembles.perceptrons import preparation
 from tasks.ensembles.pieces import torch_device
 from tasks.ensembles.problem import pose
-from tasks.ensembles.registry import MODELS
 from tasks.ensembles.target import Target
 from tasks.ensembles.training import batch_size
 from tasks.ensembles.training_set import TrainingSet
@@ -98,7 +97,7 @@ def training(labels: int, features: int, members: int, hidden: int, epochs: int)
 
 def train_together(this: Training) -> list[float]:
     """Least held-out loss of each member; groups of members are spread over the cores as a campaign spreads them."""
-    groups = MODELS[this.settings.model].groups(this.settings, ComputeSection().group_members)
+    groups = this.settings.groups(ComputeSection().group_members)
     losses: list[float] = []
     with ThreadPoolExecutor(cores()) as pool:
         futures = [pool.submit(fit_group, this.train, Target(), this.settings, _SEED, g, this.device) for g in groups]

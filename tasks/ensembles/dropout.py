@@ -37,10 +37,6 @@ class Dropout:
         Active learning in CNNs via expected improvement maximization, 2020, and Mehrjou et al., GeneDisco, 2022.
     """
 
-    def groups(self, settings: DropoutSettings, size: int) -> list[range]:
-        """All masks: they belong to one network."""
-        return [range(settings.members)]
-
     def fit(
         self,
         train: TrainingSet,

@@ -63,7 +63,7 @@ def fit_ensemble(
         progress: Called with (done, total) of all groups together.
         size: Members a group.
     """
-    groups = MODELS[settings.model].groups(settings, size)
+    groups = settings.groups(size)
 
     def tell(number: int) -> Progress | None:
         return None if progress is None else lambda done, of: progress(number * of + done, len(groups) * of)

@@ -25,7 +25,6 @@ from tasks.ensembles.models import Said
 from tasks.ensembles.target import Target
 from tasks.ensembles.training_set import TrainingSet
 
-_FEWEST = 25  # trees a piece of work: one is grown too quickly to be worth a checkpoint
 _PAIRS = 1 << 16  # of a row and a tree that are evaluated at a time: what a cache holds
 _STEPS = 8  # down a tree, before pairs that are at a leaf are put aside
 _TREE = ("tree.feature", "tree.threshold", "tree.left", "tree.right", "tree.value")
@@ -44,11 +43,6 @@ class Forest:
         are drawn for every 256 perturbations, here the trees are the same for all, so that their covariances mean
         something.
     """
-
-    def groups(self, settings: ForestSettings, size: int) -> list[range]:
-        """Trees that are grown together, `size` of them, or 25 if that is more."""
-        step = max(size, _FEWEST)
-        return [range(start, min(start + step, settings.members)) for start in range(0, settings.members, step)]
 
     def fit(
         self,

@@ -8,15 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tasks.campaigns.ensemble_settings import STEPPED
 from tasks.ensembles.determinism import one_thread
 from tasks.ensembles.ensemble import Ensemble
 from tasks.ensembles.registry import MODELS
 from tasks.errors import UserError
 
 Float64 = npt.NDArray[np.float64]
-
-#: Models whose members are steps: no gradient.
-STEPPED = ("forest",)
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,6 @@ class Mlp:
         Deep ensembles: Lakshminarayanan et al. 2017. Defaults of the training: Holzmüller et al. 2024.
     """
 
-    def groups(self, settings: MlpSettings, size: int) -> list[range]:
-        """Members that are trained together."""
-        starts = range(0, settings.members, size)
-        return [range(start, min(start + size, settings.members)) for start in starts]
-
     def fit(
         self,
         train: TrainingSet,

@@ -33,10 +33,10 @@ class Said:
 
 
 class Model(Protocol):
-    """A kind of ensemble: one module with these four functions. `settings` are the model's own class of settings."""
+    """A kind of ensemble: one module with these three functions. `settings` are the model's own class of settings.
 
-    def groups(self, settings: Any, size: int) -> list[range]:
-        """Members that are fitted together, about `size` at a time. Set by configuration alone."""
+    Which members are fitted together the settings say (`groups`), so that planning a round imports no model.
+    """
 
     def fit(
         self,

@@ -6,7 +6,6 @@ Each runs on any worker and gives what its checkpoint will hold. None reads more
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -16,8 +15,6 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
-from tasks.campaigns.config import OperatorsSection, ReadoutSection
-from tasks.campaigns.ensemble_settings import EnsembleSection
 from tasks.checkpoints.lazy import open_rows, read_names
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.progress import advanced
@@ -26,44 +23,11 @@ from tasks.checkpoints.store import CheckpointStore
 from tasks.ensembles.ensemble import ensemble_from_tensors, ensemble_to_tensors, part_from_tensors, part_to_tensors
 from tasks.ensembles.fitting import fit_group
 from tasks.ensembles.joining import join_parts
-from tasks.ensembles.predict import Prediction, predict
-from tasks.ensembles.target import Target
+from tasks.ensembles.predicting import predict
+from tasks.ensembles.prediction import PREDICTED
+from tasks.ensembles.recipe import Learnt, Recipe, plates_of
 from tasks.ensembles.training_set import TrainingSet
 from tasks.errors import UserError
-
-#: Arrays of a prediction, each an output of its checkpoint.
-PREDICTED = tuple(field.name for field in fields(Prediction))
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """What an ensemble learns from: references to the library, the labels, and the plates that they stand on."""
-
-    library: Ref
-    labels: Ref
-    incidence: Ref
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How an ensemble is fitted.
-
-    Attributes:
-        readout: What a well reports.
-        settings: The model and its settings.
-        operators: What is kept of the members' own posterior, and how many ensemble features.
-        seed: Of every random choice.
-    """
-
-    readout: ReadoutSection
-    settings: EnsembleSection
-    operators: OperatorsSection
-    seed: int
-
-    @property
-    def target(self) -> Target:
-        """What a member predicts."""
-        return Target(self.readout.kind)
 
 
 def fit_members(
@@ -122,21 +86,6 @@ def read_rows(array: zarr.Array[Any], rows: NDArray[np.intp]) -> NDArray[np.floa
     order = np.argsort(rows, kind="stable")
     found = np.asarray(array.oindex[rows[order], :])
     return found[np.argsort(order, kind="stable")]
-
-
-def plates_of(perturbations: pd.Series[str], incidence: pd.DataFrame) -> NDArray[np.bool_]:
-    """(n, P) whether a perturbation has a well on a plate attempt; plates in the order of their names.
-
-    Args:
-        perturbations: n different ones.
-        incidence: perturbation, barcode (plate attempt key); others than these perturbations do not count.
-    """
-    rows = pd.Index(perturbations).get_indexer(pd.Index(incidence["perturbation"]))
-    known = incidence.assign(row=rows)[rows >= 0]
-    plates = pd.Index(sorted(set(known["barcode"])), dtype=object)
-    stands = np.zeros((len(perturbations), len(plates)), dtype=bool)
-    stands[known["row"], plates.get_indexer(known["barcode"])] = True
-    return stands
 
 
 def torch_device(wanted: str) -> torch.device:

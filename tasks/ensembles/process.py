@@ -56,10 +56,6 @@ class GaussianProcess:
         Efficiently sampling functions from Gaussian process posteriors, ICML 2020, eq. 14.
     """
 
-    def groups(self, settings: GaussianProcessSettings, size: int) -> list[range]:
-        """All draws: they belong to one process."""
-        return [range(settings.members)]
-
     def fit(
         self,
         train: TrainingSet,

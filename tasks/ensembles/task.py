@@ -17,9 +17,8 @@ from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.pieces import Place
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import node_task
-from tasks.ensembles import MODELS
-from tasks.ensembles.pieces import PREDICTED, Learnt, Recipe, fit_members, join_members, predict_rows
-from tasks.ensembles.predict import Prediction
+from tasks.ensembles.prediction import PREDICTED, Prediction
+from tasks.ensembles.recipe import Learnt, Recipe, fit_members, join_members, predict_rows
 
 FIT = Stage("fit", 2)
 ENSEMBLE = Stage("ensemble", 1)
@@ -31,7 +30,7 @@ _CPU_ALONE = ("forest", "gp")
 
 def member_groups(recipe: Recipe, compute: ComputeSection) -> list[range]:
     """Members that are fitted together, each group a piece of work. Set by configuration alone."""
-    return MODELS[recipe.settings.model].groups(recipe.settings, compute.group_members)
+    return recipe.settings.groups(compute.group_members)
 
 
 def device_of(recipe: Recipe, compute: ComputeSection) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from tasks.errors import NumericalError, UserError
 from tasks.operators.factors import Factor, Float64
 from tasks.operators.stability import Bools, Stability, deal, rank_correlation
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingRegressor
 
 FEWEST = 20  # residuals
 FOLDS = 5
@@ -214,6 +216,8 @@ def _check(features: npt.NDArray[np.floating], squared: Float64, noise: Float64,
 
 
 def _grow(features: npt.NDArray[np.float32], logs: Float64) -> HistGradientBoostingRegressor:
+    from sklearn.ensemble import HistGradientBoostingRegressor  # takes a third of a second; a plan grows no trees
+
     with threadpool_limits(limits=1, user_api="openmp"):  # sums of gradients do not depend on the number of threads
         return HistGradientBoostingRegressor(**_BOOSTING).fit(features, logs)
 

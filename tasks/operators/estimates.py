@@ -15,7 +15,7 @@ from tasks.checkpoints.lazy import read_names
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.store import CheckpointStore
-from tasks.ensembles.pieces import plates_of
+from tasks.ensembles.recipe import plates_of
 from tasks.operators.calibrated import FEWEST, calibrate_error
 from tasks.operators.cobias import Cobias, cobias_stability, quadratic_delta
 from tasks.operators.difference import difference_stability, estimate_difference, paired_residuals

@@ -143,7 +143,7 @@ print(digest_of(ensemble_to_tensors(Case().fit(labels(60), size={self.SIZES[1]})
 
     def test_storage_changes_no_bit(self, train: TrainingSet) -> None:
         settings, x = self.settings(), features(40, seed=2)
-        parts = [self.fit_part(train, members) for members in self.model.groups(settings, self.SIZES[0])]
+        parts = [self.fit_part(train, members) for members in settings.groups(self.SIZES[0])]
         direct = join_parts(train, CONTINUOUS, settings, OPERATORS, 1, parts)
         stored = [part_from_tensors(*part_to_tensors(part)) for part in parts]
         joined = join_parts(train, CONTINUOUS, settings, OPERATORS, 1, stored)
@@ -221,7 +221,7 @@ print(digest_of(ensemble_to_tensors(Case().fit(labels(60), size={self.SIZES[1]})
     def test_progress_is_told_and_ends(self, train: TrainingSet) -> None:
         told: list[tuple[int, int]] = []
         settings = self.settings()
-        group = self.model.groups(settings, 2)[0]
+        group = settings.groups(2)[0]
         fit_group(train, CONTINUOUS, settings, 1, group, CPU, lambda done, total: told.append((done, total)))
         assert told
         assert told == sorted(told)
@@ -230,7 +230,7 @@ print(digest_of(ensemble_to_tensors(Case().fit(labels(60), size={self.SIZES[1]})
     def test_members_are_divided_into_groups_without_rest(self) -> None:
         settings = self.settings()
         for size in (1, 4, 1000):
-            groups = self.model.groups(settings, size)
+            groups = settings.groups(size)
             assert [member for group in groups for member in group] == list(range(settings.members))
 
 

@@ -91,7 +91,7 @@ class TestDropout(ClassProperties):
 
     def test_members_are_one_network_in_one_group(self, train: TrainingSet) -> None:
         settings = self.settings()
-        assert self.model.groups(settings, 4) == [range(12)]
+        assert settings.groups(4) == [range(12)]
         ensemble = self.fit(train)
         assert len(ensemble.history) == 1
         assert len(np.unique(ensemble.tensors["held_out"].numpy(), axis=0)) == 1

@@ -17,7 +17,8 @@ from tasks.checkpoints.lazy import open_rows
 from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.storage import Storage
 from tasks.checkpoints.store import CheckpointStore
-from tasks.ensembles.pieces import Learnt, plates_of, predict_rows, torch_device, training_set
+from tasks.ensembles.pieces import predict_rows, torch_device, training_set
+from tasks.ensembles.recipe import Learnt, plates_of
 from tasks.ensembles.task import device_of, member_groups
 from tasks.errors import UserError
 

@@ -16,7 +16,7 @@ from tasks.checkpoints.payloads import Payload
 from tasks.checkpoints.storage import Storage
 from tasks.checkpoints.store import CheckpointStore
 from tasks.ensembles.pieces import PREDICTED
-from tasks.ensembles.predict import Prediction
+from tasks.ensembles.predicting import Prediction
 from tasks.ensembles.task import Reference, forward_residuals, load_prediction, mean_prediction
 
 

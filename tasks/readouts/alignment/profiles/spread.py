@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.covariance import ledoit_wolf_shrinkage
 
 from tasks.errors import UserError
 
@@ -96,7 +95,7 @@ def estimate_spread(contrasts: Array, regularisation: float | None) -> Spread:
         )
     sd = np.sqrt(np.mean(contrasts**2, axis=0))
     unit = contrasts / sd
-    share = float(ledoit_wolf_shrinkage(unit, assume_centered=True)) if regularisation is None else regularisation
+    share = _shrinkage(unit) if regularisation is None else regularisation
     _, singular, directions = np.linalg.svd(unit, full_matrices=False)
     kept = singular > _RANK_TOLERANCE * singular[0]
     if share == 0.0 and kept.sum() < d:
@@ -108,3 +107,10 @@ def estimate_spread(contrasts: Array, regularisation: float | None) -> Spread:
         )
     values = (1.0 - share) * singular[kept] ** 2 / n + share
     return Spread(sd, values, np.ascontiguousarray(directions[kept].T), share or 1.0)
+
+
+def _shrinkage(unit: npt.NDArray[np.float64]) -> float:
+    """Share of the identity, by Ledoit and Wolf."""
+    from sklearn.covariance import ledoit_wolf_shrinkage  # takes a third of a second, and few alignments need it
+
+    return float(ledoit_wolf_shrinkage(unit, assume_centered=True))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,44 +11,11 @@ from tasks.ensembles.ensemble import Ensemble
 from tasks.ensembles.leading import leading_features
 from tasks.ensembles.models import Said
 from tasks.ensembles.out_of_fold import LEVELS
+from tasks.ensembles.prediction import Float64, Prediction
 from tasks.ensembles.registry import MODELS
 from tasks.errors import UserError
 
 _NORMAL_90 = 1.6448536269514722  # half of the 90% interval of a standard normal value
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What an ensemble says about n perturbations.
-
-    Attributes:
-        members: (n, M) prediction of each member [readout unit], or probability; (n, M, C) of several outputs or
-            classes.
-        within: (n, r) factor of the members' own posterior covariance [readout unit]: within·withinᵀ sketches
-            mean_m Φ_m S_m Φ_mᵀ. r = 0 when the ensemble was fitted without it.
-        features: (n, p+1) leading ensemble features, the last one constant 1.
-        sd: (n, C) standard deviation of a new readout [readout unit], as wide as out-of-fold residuals show it must be:
-            90% of new readouts should lie within 1.645 of them. (n, 0) for classes.
-    """
-
-    members: Float32
-    within: Float32
-    features: Float32
-    sd: Float32 = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
-
-    @property
-    def per_member(self) -> Float64:
-        """(n, M, C), however many columns there are."""
-        members = self.members.astype(np.float64)
-        return members[..., None] if members.ndim == 2 else members
-
-    @property
-    def mean(self) -> Float64:
-        """(n,) mean over the members, of the only output; (n, C) of several."""
-        return np.asarray(self.members.mean(axis=1, dtype=np.float64))
 
 
 def predict(ensemble: Ensemble, features: npt.NDArray[np.floating], rows: int = 2048) -> Prediction:
