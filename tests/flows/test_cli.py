@@ -127,3 +127,10 @@ def test_release_waits_for_a_proposal(pilot):
     pilot.open()
     with pytest.raises(UserError, match="no batch is proposed yet"):
         invoke("release", pilot.path)
+
+
+def test_who_plans_a_round_imports_nothing_that_computes_one():
+    """They take seconds, and a round with nothing new needs none of them."""
+    code = "import sys, flows.round; print([name for name in ('torch', 'sklearn', 'distributed') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
