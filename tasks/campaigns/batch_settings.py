@@ -42,10 +42,11 @@ class BatchSection(Section):
         min_length=1,
         description="Strategies and their shares (sum 1).",
     )
-    operator: Literal["members", "reducible", "calibrated", "difference"] = Field(
-        default="reducible",
+    operator: Literal["members", "reducible", "calibrated", "gradients", "difference"] = Field(
+        default="gradients",
         description="Operator whose eigenspace strategies see. members: Σ_F. reducible: Σ_F + Δ. calibrated: the same "
-        "with its diagonal set to the error that honest residuals show. difference: the last drop of the reducible "
+        "with its diagonal set to the error that honest residuals show. gradients: that diagonal, and which errors go "
+        "together from the gradients by the networks' weights. difference: the last drop of the reducible "
         "error; from round 2 on, before it the reducible one.",
     )
     random_arm: Share = Field(

@@ -259,6 +259,12 @@ class OperatorsSection(Section):
         default="last-layer", description="Add each member's own posterior (last-layer Laplace) to Σ_F."
     )
     sketch: int = Field(default=128, ge=1, le=512, description="Columns to which the last-layer factor is sketched.")
+    gradients: int = Field(
+        default=128,
+        ge=0,
+        le=512,
+        description="Columns to which gradients by the weights are sketched, for batch.operator gradients. 0: none.",
+    )
     features: int = Field(default=32, ge=1, le=64, description="Leading ensemble features p of Δ and the calibration.")
     cobias: Literal["quadratic", "direct"] = Field(
         default="quadratic",

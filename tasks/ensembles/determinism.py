@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     LANDMARKS = 4
     KERNEL_LABELS = 5
     FREQUENCIES = 6
+    GRADIENTS = 7
 
 
 def generator(seed: int, purpose: Purpose, *index: int) -> np.random.Generator:

@@ -17,7 +17,7 @@ from tasks.ensembles.ensemble import Ensemble, Part, Progress
 from tasks.ensembles.folds import held_out, labels_per_epoch
 from tasks.ensembles.models import Said
 from tasks.ensembles.network import depth
-from tasks.ensembles.perceptrons import facts_of, preparation, say, with_posterior
+from tasks.ensembles.perceptrons import facts_of, preparation, say, with_geometry
 from tasks.ensembles.problem import pose
 from tasks.ensembles.target import Target
 from tasks.ensembles.training import Group
@@ -81,7 +81,7 @@ class Dropout:
         (part,) = parts
         tensors = preparation(train, target, settings)
         tensors |= {name: torch.from_numpy(np.array(array)) for name, array in part.arrays.items()}
-        tensors = with_posterior(train, target, settings, operators, seed, tensors)
+        tensors = with_geometry(train, target, settings, operators, seed, tensors)
         meta = {
             **facts_of(settings, noise_head=False),
             "best_epoch": [int(np.nanargmin(part.history))],

@@ -14,7 +14,7 @@ from tasks.ensembles.determinism import Purpose, generator
 from tasks.ensembles.ensemble import Ensemble, Part, Progress
 from tasks.ensembles.folds import held_out, labels_per_epoch
 from tasks.ensembles.models import Said
-from tasks.ensembles.perceptrons import facts_of, preparation, say, with_posterior
+from tasks.ensembles.perceptrons import facts_of, preparation, say, with_geometry
 from tasks.ensembles.problem import pose
 from tasks.ensembles.target import Target
 from tasks.ensembles.training import Group
@@ -70,7 +70,7 @@ class Mlp:
         tensors = preparation(train, target, settings)
         for name in parts[0].arrays:
             tensors[name] = torch.from_numpy(np.concatenate([np.asarray(part.arrays[name]) for part in parts]))
-        tensors = with_posterior(train, target, settings, operators, seed, tensors, noise_head=settings.noise_head)
+        tensors = with_geometry(train, target, settings, operators, seed, tensors, noise_head=settings.noise_head)
         epochs = max(part.history.shape[1] for part in parts)
         history = np.concatenate(
             [

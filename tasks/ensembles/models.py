@@ -24,12 +24,14 @@ class Said:
         noise: (k, C) variance of a readout as the model has learnt it [readout unit squared]; (k, 0) where the model
             does not learn noise.
         embedding: (k, q) what ensemble features are projected from.
+        gradients: (k, g) sketched gradients by the weights, see `Prediction`; none for models without.
     """
 
     members: torch.Tensor
     within: torch.Tensor
     noise: torch.Tensor
     embedding: torch.Tensor
+    gradients: torch.Tensor | None = None
 
 
 class Model(Protocol):

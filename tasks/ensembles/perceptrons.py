@@ -12,6 +12,7 @@ from tasks.campaigns.ensemble_settings import NetworkSettings
 from tasks.ensembles.determinism import Purpose, generator
 from tasks.ensembles.encoding import encode, fit_encoding
 from tasks.ensembles.ensemble import Ensemble
+from tasks.ensembles.gradient_sketch import gradient_projections, gradient_sketch
 from tasks.ensembles.models import Said
 from tasks.ensembles.network import Shape, output, penultimate
 from tasks.ensembles.posterior import PRIOR_VARIANCE, last_layer_posterior
@@ -36,7 +37,7 @@ def shape_of(settings: NetworkSettings) -> Shape:
     return Shape(settings.activation, settings.residual)
 
 
-def with_posterior(
+def with_geometry(
     train: TrainingSet,
     target: Target,
     settings: NetworkSettings,
@@ -46,12 +47,14 @@ def with_posterior(
     *,
     noise_head: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """The tensors with the members' last-layer posterior, where the configuration asks for it.
+    """The tensors with the members' last-layer posterior and projections for gradients, as the configuration asks.
 
-    It is kept for continuous readouts (several outputs share one, their variances add up) and for one binary output;
-    the heads of several classes are described by the members alone.
+    The posterior is kept for continuous readouts (several outputs share one, their variances add up) and for one binary
+    output; the heads of several classes are described by the members alone.
     """
     whole = dict(tensors)
+    if operators.gradients:
+        whole |= gradient_projections(tensors, operators.gradients, generator(seed, Purpose.GRADIENTS))
     if operators.within == "last-layer" and (target.kind == "continuous" or target == Target("binary")):
         problem = pose(train, target, tensors, _CPU, noise_head=noise_head)
         rng = generator(seed, Purpose.SKETCH)
@@ -68,7 +71,8 @@ def say(ensemble: Ensemble, features: torch.Tensor) -> Said:
     """
     tensors, target = ensemble.tensors, ensemble.target
     shape = Shape(ensemble.meta["activation"], bool(ensemble.meta["residual"]))
-    activations = penultimate(tensors, encode(tensors, features), shape)
+    encoded = encode(tensors, features)
+    activations = penultimate(tensors, encoded, shape)
     outputs = output(tensors, activations).transpose(0, 1)
     values, logs = (outputs.chunk(2, dim=-1)) if ensemble.meta["noise_head"] else (outputs, outputs[..., :0])
     embedding = activations.transpose(0, 1)
@@ -81,7 +85,8 @@ def say(ensemble: Ensemble, features: torch.Tensor) -> Said:
         within = _within(tensors, embedding, members[..., :1] * (1.0 - members[..., :1]))
     # What the head has learnt is the excess over the labels' known variances; a new label has both.
     noise = logs.exp().mean(dim=1) * scale**2 + tensors["label_variance"] if logs.shape[-1] else logs[:, 0]
-    return Said(members, within, noise, embedding.flatten(start_dim=1))
+    gradients = gradient_sketch(tensors, encoded, shape, values.shape[-1])
+    return Said(members, within, noise, embedding.flatten(start_dim=1), gradients)
 
 
 def _within(tensors: Tensors, embedding: torch.Tensor, slope: torch.Tensor | None = None) -> torch.Tensor:

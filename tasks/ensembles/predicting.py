@@ -52,7 +52,8 @@ def predict(ensemble: Ensemble, features: npt.NDArray[np.floating], rows: int = 
             said = model.say(ensemble, chunk.to(device))
             members = said.members[..., 0] if ensemble.target.columns == 1 else said.members
             leading = leading_features(ensemble.tensors, said.embedding)
-            parts.append([members, said.within, leading, predictive_sd(ensemble, said)])
+            gradients = members.new_zeros(len(members), 0) if said.gradients is None else said.gradients
+            parts.append([members, said.within, leading, predictive_sd(ensemble, said), gradients])
     return Prediction(*(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)))
 
 

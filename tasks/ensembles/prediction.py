@@ -23,12 +23,15 @@ class Prediction:
         features: (n, p+1) leading ensemble features, the last one constant 1.
         sd: (n, C) standard deviation of a new readout [readout unit], as wide as out-of-fold residuals show it must be:
             90% of new readouts should lie within 1.645 of them. (n, 0) for classes.
+        gradients: (n, g) sketched gradients of the members' predictions by their weights: products of two rows say
+            which errors go together, their lengths nothing. g = 0 for models without, or where they are switched off.
     """
 
     members: Float32
     within: Float32
     features: Float32
     sd: Float32 = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    gradients: Float32 = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     @property
     def per_member(self) -> Float64:

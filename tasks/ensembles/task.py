@@ -21,8 +21,8 @@ from tasks.ensembles.prediction import PREDICTED, Prediction
 from tasks.ensembles.recipe import Learnt, Recipe, fit_members, join_members, predict_rows
 
 FIT = Stage("fit", 2)
-ENSEMBLE = Stage("ensemble", 1)
-PREDICT = Stage("predict", 2)
+ENSEMBLE = Stage("ensemble", 2)
+PREDICT = Stage("predict", 3)
 FORWARD = Stage("forward", 2)
 
 _CPU_ALONE = ("forest", "gp")
@@ -62,7 +62,7 @@ def join_ensemble(
 ) -> Outputs:
     """All members as one ensemble."""
     tensors = [(part["tensors"], part["facts"]) for part in parts]
-    factor = recipe.operators.model_dump(mode="json", include={"within", "sketch", "features"})
+    factor = recipe.operators.model_dump(mode="json", include={"within", "sketch", "features", "gradients"})
     inputs = {f"part {i:03d} {name}": ref for i, part in enumerate(parts) for name, ref in part.refs.items()}
     return cp.run(
         node,

@@ -30,10 +30,11 @@ from tasks.threads import one_blas_thread
 
 Bools = npt.NDArray[np.bool_]
 Said = Mapping[str, Ref]  # outputs of a prediction of one chunk
-Name = Literal["members", "reducible", "calibrated", "difference"]
+Name = Literal["members", "reducible", "calibrated", "gradients", "difference"]
 
 _MISSING = {
     "calibrated": "there are too few out-of-fold residuals to calibrate with",
+    "gradients": "the model has no gradients by its weights, or too few out-of-fold residuals to calibrate with",
     "difference": "the difference takes the ensembles of two earlier rounds and labels that neither has seen",
 }
 
@@ -108,7 +109,8 @@ def measure_chunk(store: CheckpointStore, chunk: Chunk, terms: Terms, plan: Plan
     layout = [members.shape[1], int(np.prod(members.shape[1:])), sigma_f.rank]
     grams: dict[str, npt.NDArray[Any]] = {"layout": np.array(layout)}
     reducible = hstack([sigma_f, delta])
-    for name in _named(error is not None, _has_difference(store, terms)):
+    gradients = error is not None and _gradients(store, chunk).shape[1] > 0
+    for name in _named(error is not None, gradients, _has_difference(store, terms)):
         factor = _seen(store, name, reducible, chunk, terms, plan, variance)
         grams |= {name: gram_matrix(factor, pool), f"{name} signs": factor.signs}
     return {
@@ -138,7 +140,8 @@ def find_modes(store: CheckpointStore, grams: Sequence[Ref], asked: Name) -> dic
         "members": modes_of_gram(whole[:epistemic, :epistemic], np.ones(epistemic)),
         "cobias": modes_of_gram(whole[epistemic:, epistemic:], np.ones(len(whole) - epistemic)),
     }
-    used, why = (asked, "") if asked in modes else ("reducible", _MISSING[asked])
+    instead = "calibrated" if asked == "gradients" and "calibrated" in modes else "reducible"
+    used, why = (asked, "") if asked in modes else (instead, _MISSING[asked])
     eigenvalues = _positive(modes[used])
     rotation = modes[used].rotation[:, : len(eigenvalues)] * np.sqrt(eigenvalues)
     stability = member_stability(whole[:between, :between], count)
@@ -169,9 +172,13 @@ def place_chunk(
         `coordinates` (n, k) float32, Z = U₊Λ₊^½; `diagonal` (n,) of the operator.
     """
     rotation, name = store.load(modes[0]), store.load(modes[1])["operator"]
-    sigma_f = epistemic_factor(store.load(chunk.now["members"]), store.load(chunk.now["within"]))
-    delta = [] if name == "members" else [_cobias(store, chunk, terms, len(sigma_f))]
-    factor = _seen(store, name, hstack([sigma_f, *delta]), chunk, terms, plan, store.load(variance))
+    error = store.load(variance)
+    if name == "gradients":
+        factor = _along_gradients(store, chunk, error)
+    else:
+        sigma_f = epistemic_factor(store.load(chunk.now["members"]), store.load(chunk.now["within"]))
+        delta = [] if name == "members" else [_cobias(store, chunk, terms, len(sigma_f))]
+        factor = _seen(store, name, hstack([sigma_f, *delta]), chunk, terms, plan, error)
     return {
         "coordinates": Payload("array", factor.expand(rotation).astype(np.float32)),
         "diagonal": Payload("array", factor.diagonal()),
@@ -184,6 +191,8 @@ def _seen(
     """An operator's rows of the chunk, from those of the reducible one."""
     if name == "difference":
         return _difference(store, chunk, terms, plan, variance)
+    if name == "gradients":
+        return _along_gradients(store, chunk, variance)
     return rescale(reducible, variance[:, 2]) if name == "calibrated" else reducible
 
 
@@ -231,14 +240,25 @@ def _has_difference(store: CheckpointStore, terms: Terms) -> bool:
     return terms.difference is not None and "remaining" in store.load(terms.difference)
 
 
-def _named(calibrated: bool, difference: bool) -> list[str]:
+def _along_gradients(store: CheckpointStore, chunk: Chunk, variance: Float64) -> Factor:
+    """ê as the diagonal, and what the gradients by the weights say of which errors go together."""
+    return rescale(Factor(_gradients(store, chunk)), variance[:, 2])
+
+
+def _gradients(store: CheckpointStore, chunk: Chunk) -> npt.NDArray[np.float32]:
+    """(n, g) sketched gradients; g = 0 where the model has none."""
+    found: npt.NDArray[np.float32] = store.load(chunk.now["gradients"])
+    return found
+
+
+def _named(calibrated: bool, gradients: bool, difference: bool) -> list[str]:
     """Operators that there are, but for the blocks of the reducible one."""
-    there = {"reducible": True, "calibrated": calibrated, "difference": difference}
+    there = {"reducible": True, "calibrated": calibrated, "gradients": gradients, "difference": difference}
     return [name for name, is_there in there.items() if is_there]
 
 
 def _operators(grams: Mapping[str, Any]) -> list[str]:
-    return [name for name in ("reducible", "calibrated", "difference") if name in grams]
+    return [name for name in ("reducible", "calibrated", "gradients", "difference") if name in grams]
 
 
 def _positive(modes: Eigenmodes) -> Float64:

@@ -22,11 +22,11 @@ from tasks.operators.stored_rows import StoredRows
 COBIAS = Stage("cobias", 1)
 CALIBRATION = Stage("calibration", 1)
 DIFFERENCE = Stage("difference", 1)
-GRAMS = Stage("grams", 1)
-OMEGA = Stage("omega", 2)
-COORDINATES = Stage("coordinates", 1)
+GRAMS = Stage("grams", 2)
+OMEGA = Stage("omega", 3)
+COORDINATES = Stage("coordinates", 2)
 
-_SAID = ("members", "within", "features")
+_SAID = ("members", "within", "features", "gradients")
 _SPREAD = ("members", "within")
 
 

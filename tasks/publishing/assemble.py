@@ -169,7 +169,7 @@ def noise_spectra(
     """
     shown = max((len(values) for values in spectra.values()), default=0)
     found = {"noise": np.sort(alone)[::-1][:shown].tolist()}
-    if chosen in ("reducible", "calibrated"):
+    if chosen in ("reducible", "calibrated", "gradients"):
         found["total"] = (np.asarray(spectra[chosen], dtype=np.float64) + along).tolist()
     return found
 

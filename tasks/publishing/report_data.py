@@ -58,8 +58,8 @@ class ReportData:
         forward: Predictions made before the measurement was seen: perturbation, predicted, measured (rows without one
             are left out), arm; and `round`, without which every row counts as of this round.
         calibration: How well each group of predictions of each round kept what it promised.
-        spectrum: mode (from 0), eigenvalue, operator (reducible, members, cobias, calibrated, difference, noise or
-            total).
+        spectrum: mode (from 0), eigenvalue, operator (reducible, members, cobias, calibrated, gradients, difference,
+            noise or total).
         batch: The proposed batch (batch table), None when nothing is proposed.
         platemap: The proposed plates (plate map table).
         answers: What people answered to the batches proposed so far, oldest first.

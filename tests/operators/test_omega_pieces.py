@@ -18,6 +18,7 @@ from tasks.operators.cobias import quadratic_delta, root_factor
 from tasks.operators.difference import difference_factor
 from tasks.operators.epistemic import epistemic_factor, mean_factor
 from tasks.operators.estimates import Measured, calibrate, estimate_change, estimate_cobias
+from tasks.operators.factors import Factor
 from tasks.operators.history import ResidualSet
 from tasks.operators.pieces import Chunk, Plan, Terms, find_modes, measure_chunk, place_chunk
 from tasks.readouts.noise import NoiseModel
@@ -39,7 +40,7 @@ class World:
         self.cp = Checkpointer(CheckpointStore(Storage(str(folder))))
         self.ensembles = [
             {"members": rng.normal(size=(N, M)), "within": 0.3 * rng.normal(size=(N, 2)),
-             "features": np.c_[rng.normal(size=(N, P - 1)), np.ones(N)]}
+             "features": np.c_[rng.normal(size=(N, P - 1)), np.ones(N)], "gradients": rng.normal(size=(N, 5))}
             for _ in range(3)
         ]  # fmt: skip
         self.ensembles = [{name: a.astype(np.float32) for name, a in one.items()} for one in self.ensembles]
@@ -157,11 +158,13 @@ def at_once(world, terms, name, variance):
         return difference_factor(
             *spreads, root_factor(reference["features"].astype(float), change["root"], change["signs"])
         )
+    if name == "gradients":
+        return rescale(Factor(now["gradients"]), variance[:, 2])
     whole = hstack([sigma_f, root_factor(reference["features"], load(terms.cobias)["root"])])
     return rescale(whole, variance[:, 2]) if name == "calibrated" else whole
 
 
-@pytest.mark.parametrize("name", ["members", "reducible", "calibrated", "difference"])
+@pytest.mark.parametrize("name", ["members", "reducible", "calibrated", "gradients", "difference"])
 def test_chunks_give_the_operator_of_the_whole_library(world, terms, name):
     pool = np.arange(N) % 3 > 0
     found = chunked(world, terms, name, pool=pool)
@@ -185,7 +188,7 @@ def test_variances_are_the_diagonals_and_the_calibrated_error(world, terms):
     np.testing.assert_allclose(found["diagonal"], variance[:, 2], rtol=1e-4)
     np.testing.assert_allclose(found["noise"], (0.04 + 0.01) / 2, rtol=1e-9)
     spectra = found["spectra"]
-    assert set(spectra) == {"members", "cobias", "reducible", "calibrated", "difference"}
+    assert set(spectra) == {"members", "cobias", "reducible", "calibrated", "gradients", "difference"}
     assert sum(spectra["members"]) == pytest.approx(variance[:, 0].sum(), rel=1e-5)
     assert found["members"]["rank"] == M - 1 + 2
 

@@ -21,6 +21,7 @@ OPERATORS = {
     "noise": ("noise Σ_Y", fig.BROWN, "solid"),
     "total": ("Ω with noise", fig.INK, "dot"),
     "calibrated": ("calibrated Ω", fig.PURPLE, "dash"),
+    "gradients": ("along gradients", fig.BLUE, "dot"),
     "difference": ("drop of Ω", fig.GREY, "dash"),
 }
 POINTED = 12

@@ -148,7 +148,7 @@ def error_size(data: ReportData) -> Check:
     if correlation is not None and correlation >= AGREE:
         return Check(name, "PASS", found)
     found += " It knows how large errors are, hardly where."
-    if data.operator.get("chosen", {}).get("operator") == "calibrated":
+    if data.operator.get("chosen", {}).get("operator") in ("calibrated", "gradients"):
         todo = "Strategies go by it: give random picks a larger share of the batch."
         return Check(name, "WARN", found, todo)
     return Check(name, "INFO", found)
