@@ -297,6 +297,26 @@ def score(
 
 
 @app.command()
+def replay(
+    config: Annotated[Path, typer.Argument(metavar="REPLAY.YAML", help="Configuration of the replay.")],
+    as_json: AsJson = False,
+) -> None:
+    """Play finished screens under several strategies: does any beat random?"""
+    from tasks.replays.results import read_replay
+
+    read_replay(config)  # most mistakes are seen here, before Prefect starts
+
+    from flows.console import answer
+    from flows.replay import replay as play
+    from flows.replay import replay_lines
+    from flows.server import require_answer
+
+    require_answer()
+    replayed = _with_bar("replaying", lambda: play(str(config)))
+    answer(replayed, as_json, replay_lines(replayed))
+
+
+@app.command()
 def bench(
     name: Annotated[str, typer.Argument(metavar="NAME", help="fit, ingest, predict, rerun or select.")],
     plates_: Annotated[int | None, typer.Option("--plates", min=1, help="Plates.")] = None,

@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 
 from flows.parts import Round
 from tasks.checkpoints.checkpointer import Outputs
+from tasks.checkpoints.progress import Watch
 
 _SECONDS_BETWEEN = 2.0
 
@@ -32,7 +33,7 @@ def artifact_key(campaign: str, word: str) -> str:
 
 
 def follow(this: Round, what: str, pieces: Mapping[str, PrefectFuture[Outputs]]) -> list[Outputs]:
-    """Outputs of many pieces of work, in order, with an artifact that shows how far they are; none in a plan.
+    """Outputs of many pieces of a round, in order, with an artifact that shows how far they are; none in a plan.
 
     Args:
         this: The round.
@@ -42,7 +43,18 @@ def follow(this: Round, what: str, pieces: Mapping[str, PrefectFuture[Outputs]])
     if this.cp.plan:
         return [future.result() for future in pieces.values()]
     text = f"Round {this.number}: {what}, {len(pieces)} pieces"
-    key = artifact_key(this.config.campaign.name, what)
+    return follow_pieces(this.watch, artifact_key(this.config.campaign.name, what), text, pieces)
+
+
+def follow_pieces(watch: Watch, key: str, text: str, pieces: Mapping[str, PrefectFuture[Outputs]]) -> list[Outputs]:
+    """Outputs of many pieces of work, in order, with an artifact that shows how far they are.
+
+    Args:
+        watch: Knows how far the nodes are.
+        key: Of the artifact.
+        text: What the artifact says.
+        pieces: The submitted tasks by node.
+    """
     artifact = cast(UUID, create_progress_artifact(0.0, key=key, description=text))
     outputs, last = [], time.monotonic()
     for future in pieces.values():
@@ -50,7 +62,7 @@ def follow(this: Round, what: str, pieces: Mapping[str, PrefectFuture[Outputs]])
         while not running.done():
             future.wait(timeout=_SECONDS_BETWEEN)
             if time.monotonic() - last >= _SECONDS_BETWEEN:
-                update_progress_artifact(artifact, 100 * this.watch.share(list(pieces)))
+                update_progress_artifact(artifact, 100 * watch.share(list(pieces)))
                 last = time.monotonic()
         outputs.append(future.result())
     update_progress_artifact(artifact, 100.0)

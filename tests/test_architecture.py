@@ -18,6 +18,7 @@ ROOMS = [
     "batches",
     "stopping",
     "publishing",
+    "replays",
 ]
 #: Modules beside the rooms, for all of them; they know no room.
 SHARED = ("errors", "threads")

@@ -1,6 +1,6 @@
 """Nodes of the batches room: the proposal for the next round, and how it is written down for the lab."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def propose_batch(
         chosen, hidden, barred = (standing[name].to_numpy(bool) for name in ("chosen", "hidden", "vetoed"))
         barred = barred | standing["perturbation"].isin(vetoed).to_numpy(bool)
         open_ = ~chosen | back
-        view = _pool_view(cp, omega, chunks, inputs, config, open_, ~open_ & ~trained)
+        view = pool_view(cp, omega, fitted, chunks, library, config, open_, ~open_ & ~trained)
         repeats = back if batch.abandoned == "repeat" else np.zeros_like(back)
         wells = perturbations_per_round(plates, plates.per_round)
         table = compose(
@@ -139,33 +139,45 @@ def _needs(config: CampaignConfig) -> set[str]:
     return {need for order in orders for need in order.needs}
 
 
-def _pool_view(
+def pool_view(
     cp: Checkpointer,
     omega: Omega,
+    fitted: Outputs,
     chunks: Sequence[Outputs],
-    inputs: Mapping[str, Ref],
+    library: Ref,
     config: CampaignConfig,
     open_: BoolArray,
     pending: BoolArray,
 ) -> PoolView:
-    """What strategies see. Of size N × members it holds no more than what a slot needs."""
+    """What strategies see. Of size N × members it holds no more than what a slot needs.
+
+    Args:
+        cp: The run.
+        omega: Ω over the library.
+        fitted: The ensemble.
+        chunks: Its predictions.
+        library: The library (N perturbations).
+        config: The campaign.
+        open_: (N,) who may be picked.
+        pending: (N,) who has been chosen and is not in the model yet.
+    """
     parts: dict[str, Any] = {}
     needs = _needs(config)
     if "members" in needs:
         parts["members"] = _all_members(cp, chunks, len(open_))
     if "features" in needs:
-        parts["features"] = StoredRows.of_zarr(open_rows(cp.store, inputs["library"]))
+        parts["features"] = StoredRows.of_zarr(open_rows(cp.store, library))
     if "embedding" in needs:
         parts["embedding"] = StoredRows.of_refs(cp.store, [chunk["features"] for chunk in chunks])
     if "gradient" in needs:
         from tasks.ensembles.ensemble import ensemble_from_tensors  # with what they need, which the others do not
         from tasks.ensembles.gradient import VarianceGradient
 
-        ensemble = ensemble_from_tensors(cp.load(inputs["tensors"]), cp.load(inputs["facts"]))
+        ensemble = ensemble_from_tensors(cp.load(fitted["tensors"]), cp.load(fitted["facts"]))
         parts["gradient"] = VarianceGradient(ensemble)
     return PoolView(
         coordinates=coordinate_rows(cp, omega),
-        eigenvalues=cp.load(inputs["omega eigenvalues"]),
+        eigenvalues=cp.load(omega.modes["eigenvalues"]),
         variance=load_rows(cp, omega.refs("chunks", "diagonal")),
         noise=load_rows(cp, omega.refs("parts", "noise")),
         predictions=mean_prediction(cp, chunks),

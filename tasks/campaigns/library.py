@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import anndata
@@ -20,8 +21,12 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _MAX_ID = 200
 
 
-def read_library(section: LibrarySection) -> anndata.AnnData:
+def read_library(section: LibrarySection, without: Collection[str] = ()) -> anndata.AnnData:
     """Read a library from AnnData or a table.
+
+    Args:
+        section: Where it is, and which columns are features.
+        without: Columns of a table that are annotation, whatever they look like.
 
     Returns:
         X: float32 features (perturbations × features); obs: annotation, indexed by id; var: unique feature names. It
@@ -38,12 +43,14 @@ def read_library(section: LibrarySection) -> anndata.AnnData:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Observation names are not unique")  # said below, as an error
         warnings.filterwarnings("ignore", message="Variable names are not unique")  # they are made unique
-        return _read(storage, name, suffix, section)
+        return _read(storage, name, suffix, section, without)
 
 
-def _read(storage: Storage, name: str, suffix: str, section: LibrarySection) -> anndata.AnnData:
+def _read(
+    storage: Storage, name: str, suffix: str, section: LibrarySection, without: Collection[str]
+) -> anndata.AnnData:
     if suffix in _SEPARATORS or suffix == ".parquet":
-        library = _from_table(_read_table(storage, name, suffix, section.id), section)
+        library = _from_table(_read_table(storage, name, suffix, section.id), section, without)
     elif suffix in (".h5ad", ".zarr"):
         library = _from_anndata(_read_anndata(storage, name, suffix), section)
     else:
@@ -84,7 +91,7 @@ def _read_anndata(storage: Storage, name: str, suffix: str) -> anndata.AnnData:
     return loaded
 
 
-def _from_table(table: pd.DataFrame, section: LibrarySection) -> anndata.AnnData:
+def _from_table(table: pd.DataFrame, section: LibrarySection, without: Collection[str]) -> anndata.AnnData:
     if section.id not in table.columns:
         raise UserError(
             f"no column {section.id!r}",
@@ -92,7 +99,8 @@ def _from_table(table: pd.DataFrame, section: LibrarySection) -> anndata.AnnData
             got=f"columns {_some(table.columns)}",
             todo="Set library.id.",
         )
-    numeric = [name for name in table.columns if name != section.id and pd.api.types.is_numeric_dtype(table[name])]
+    free = [name for name in table.columns if name != section.id and name not in without]
+    numeric = [name for name in free if pd.api.types.is_numeric_dtype(table[name])]
     chosen = numeric if section.features == "X" else [n for n in numeric if str(n).startswith(section.features)]
     if not chosen:
         raise UserError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tasks.campaigns.designs import first_entries
 from tasks.errors import UserError
 
 BoolArray = npt.NDArray[np.bool_]
@@ -67,6 +68,29 @@ def read_membership(ids: Sequence[str], designs: Sequence[pd.DataFrame]) -> Memb
         hidden[picked] = False
         chosen[picked] = True
     return Membership(chosen=chosen, hidden=hidden)
+
+
+def membership_table(ids: Sequence[str], designs: Mapping[int, pd.DataFrame], vetoed: BoolArray) -> pd.DataFrame:
+    """Where every perturbation stands, as a table.
+
+    Args:
+        ids: The library's N perturbation ids, in its order.
+        designs: Batch tables of released designs by round.
+        vetoed: (N,) who may not be measured.
+
+    Returns:
+        perturbation, chosen, hidden, vetoed, and round and arm of its first batch (-1 and "" if in none), (N rows).
+
+    Raises:
+        UserError: As `read_membership`.
+    """
+    standing = read_membership(ids, [designs[number] for number in sorted(designs)])
+    table = pd.DataFrame({"perturbation": list(ids), "chosen": standing.chosen, "hidden": standing.hidden})
+    table["vetoed"] = vetoed
+    table = table.merge(first_entries(designs), on="perturbation", how="left")
+    table["round"] = table["round"].fillna(-1).astype("int64")
+    table["arm"] = table["arm"].fillna("").astype(str)
+    return table
 
 
 def _positions(design: pd.DataFrame, position: dict[str, int], where: str) -> np.ndarray:

@@ -117,17 +117,18 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 
 def _absolute(config: CampaignConfig, folder: Path) -> CampaignConfig:
-    campaign = config.campaign.model_copy(update={"storage": _resolve(config.campaign.storage, folder)})
-    library = config.library.model_copy(update={"uri": _resolve(config.library.uri, folder)})
+    campaign = config.campaign.model_copy(update={"storage": resolve(config.campaign.storage, folder)})
+    library = config.library.model_copy(update={"uri": resolve(config.library.uri, folder)})
     compute, tls = config.compute, config.compute.tls
     if tls is not None:
         compute = compute.model_copy(
-            update={"tls": tls.model_copy(update={name: _resolve(path, folder) for name, path in tls})}
+            update={"tls": tls.model_copy(update={name: resolve(path, folder) for name, path in tls})}
         )
     return config.model_copy(update={"campaign": campaign, "library": library, "compute": compute})
 
 
-def _resolve(uri: str, folder: Path) -> str:
+def resolve(uri: str, folder: Path) -> str:
+    """A path as it stands in a file of this folder, made absolute; a URL stays."""
     return uri if "://" in uri else str((folder / Path(uri).expanduser()).resolve())
 
 

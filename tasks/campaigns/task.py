@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
-
-from tasks.campaigns.designs import first_entries, read_table
-from tasks.campaigns.membership import read_membership
+from tasks.campaigns.designs import read_table
+from tasks.campaigns.membership import membership_table
 from tasks.campaigns.vetoes import read_vetoes
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import Stage
@@ -29,13 +27,8 @@ def membership(
         annotation = cp.load(library).obs
         ids = annotation.index.tolist()
         tables = {number: read_table(cp.load(ref)) for number, ref in batches.items()}
-        standing = read_membership(ids, [tables[number] for number in sorted(tables)])
-        table = pd.DataFrame({"perturbation": ids, "chosen": standing.chosen, "hidden": standing.hidden})
-        table["vetoed"] = read_vetoes(annotation, veto) | table["perturbation"].isin(vetoed).to_numpy(bool)
-        table = table.merge(first_entries(tables), on="perturbation", how="left")
-        table["round"] = table["round"].fillna(-1).astype("int64")
-        table["arm"] = table["arm"].fillna("").astype(str)
-        return {"table": Payload("table", table)}
+        barred = read_vetoes(annotation, veto) | annotation.index.isin(list(vetoed))
+        return {"table": Payload("table", membership_table(ids, tables, barred))}
 
     inputs = {"library": library, **{f"batch/{number:04d}": ref for number, ref in batches.items()}}
     params = {"veto": veto, **({"vetoed": sorted(vetoed)} if vetoed else {})}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, cast
+from typing import Any, ParamSpec, cast
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
@@ -47,3 +47,8 @@ def node_task(
         return cast("Task[P, Outputs]", decorate(run))
 
     return wrap
+
+
+def plainly(node: Task[P, Outputs]) -> Callable[P, Outputs]:
+    """The function of a node, to be called here and now: a replay computes thousands of nodes that nobody follows."""
+    return cast("Callable[P, Outputs]", cast(Any, node.fn).__wrapped__)

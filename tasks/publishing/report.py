@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from tasks.publishing.cards.accuracy import learning_card
 from tasks.publishing.cards.batch import batch_card
 from tasks.publishing.cards.bound import bound_card, rules_card
@@ -16,12 +13,11 @@ from tasks.publishing.cards.health import health_card
 from tasks.publishing.cards.losses import losses_card
 from tasks.publishing.cards.overview import agreement_card, distribution_card, extremes_card
 from tasks.publishing.cards.parts import Section
-from tasks.publishing.cards.plate_pictures import rim_size
 from tasks.publishing.cards.quality import quality_card
 from tasks.publishing.cards.verdict import verdict
 from tasks.publishing.cards.work import fit_card, work_card
 from tasks.publishing.report_data import ReportData
-from tasks.publishing.templating import as_json, environment
+from tasks.publishing.templating import render_page
 
 
 def render_report(data: ReportData) -> str:
@@ -37,22 +33,7 @@ def render_report(data: ReportData) -> str:
     Raises:
         UserError: The data contradict each other (a well on no plate format, a slot that is not in the batch).
     """
-    sections = _sections(data)
-    plots = {f.key: f.spec | {"height": f.height} for s in sections for card in s.cards for f in card.figures}
-    plates = {plate.key: plate.payload for s in sections for card in s.cards for plate in card.plates}
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            data=data,
-            verdict=verdict(data),
-            sections=sections,
-            plotly=_script_text(get_plotlyjs()),
-            plots=as_json(plots),
-            plates=as_json(plates),
-            rim_size=rim_size,
-        )
-    )
+    return render_page("report.html.j2", _sections(data), data=data, verdict=verdict(data))
 
 
 def _sections(data: ReportData) -> tuple[Section, ...]:
@@ -69,8 +50,3 @@ def _sections(data: ReportData) -> tuple[Section, ...]:
         ),
         Section("files", "Files and words", (downloads_card(data), glossary_card())),
     )
-
-
-def _script_text(source: str) -> Markup:
-    """A library's source inside a script element."""
-    return Markup(source.replace("</script", "<\\/script"))  # noqa: S704 - not data: the plotly.js of the installed package

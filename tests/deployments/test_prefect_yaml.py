@@ -22,7 +22,7 @@ def flow_of(deployment) -> Flow:
 
 
 def test_what_people_start_is_deployed():
-    assert list(DEPLOYMENTS) == ["open", "watch", "round", "release", "repeat-plates", "publish", "self-test"]
+    assert list(DEPLOYMENTS) == ["open", "watch", "round", "release", "repeat-plates", "publish", "replay", "self-test"]
 
 
 def test_the_files_are_found_from_any_folder(tmp_path):
@@ -56,7 +56,7 @@ def test_defaults_are_parameters_of_the_flow_and_valid(deployment):
     schema = parameter_schema(flow_of(deployment)).model_dump_for_openapi()
     given = deployment.get("parameters", {})
     assert set(given) <= set(schema["properties"])
-    asked = {"campaign": "pilot", "decision": "waive", "barcodes": ["P1"], "note": "seen by eye", "to": "s3://others"}
+    asked = {"campaign": "pilot", "decision": "waive", "barcodes": ["P1"], "note": "seen by eye", "to": "s3://others", "config": "replay.yaml"}
     required = {name: asked[name] for name in schema.get("required", [])}
     assert validate(given | required, schema) == []
 

@@ -7,7 +7,7 @@ import pytest
 from served import write_campaign
 
 pytestmark = pytest.mark.slow
-DEPLOYMENTS = {"open", "watch", "round", "release", "repeat-plates", "publish", "self-test"}
+DEPLOYMENTS = {"open", "watch", "round", "release", "repeat-plates", "publish", "replay", "self-test"}
 
 
 def applied(api):
