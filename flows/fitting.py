@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from flows.following import follow
-from flows.parts import Model, Round
+from flows.parts import Round
 from tasks.campaigns.ledger import Run
 from tasks.checkpoints.keys import derive_seed
 from tasks.checkpoints.pieces import Place
@@ -12,6 +12,7 @@ from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.store import DamagedCheckpoint
 from tasks.ensembles.recipe import Learnt, Recipe
 from tasks.ensembles.task import (
+    Model,
     Reference,
     chunk_bounds,
     device_of,

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from flows.fitting import named, rows_of
 from flows.following import follow
-from flows.parts import Model, Round
+from flows.parts import Round
 from tasks.campaigns.ledger import Run
 from tasks.checkpoints.checkpointer import Outputs
 from tasks.checkpoints.pieces import Place
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.store import DamagedCheckpoint
-from tasks.ensembles.task import Reference, chunk_bounds
+from tasks.ensembles.task import Model, Reference, chunk_bounds
 from tasks.operators.pieces import Chunk
 from tasks.operators.task import (
     Estimates,

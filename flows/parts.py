@@ -11,6 +11,7 @@ from tasks.campaigns.plates import PlateBook
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.progress import Watch
 from tasks.checkpoints.refs import Ref
+from tasks.ensembles.task import Model
 from tasks.operators.task import Omega
 
 
@@ -57,14 +58,6 @@ class Intake:
     wells_used: int
     excluded: int = 0
     returned: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Model:
-    """An ensemble with its predictions for the whole library."""
-
-    fitted: Outputs
-    chunks: Sequence[Outputs]
 
 
 @dataclass(frozen=True)

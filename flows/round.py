@@ -15,7 +15,7 @@ from flows.following import name_run
 from flows.forms import CampaignName, RoundIndex
 from flows.ingestion import take_in
 from flows.operators import error_operator
-from flows.parts import Findings, Intake, Model, Round
+from flows.parts import Findings, Intake, Round
 from flows.publishing import publish_round, publish_waiting
 from flows.registry import find_campaign
 from flows.results import RoundResult
@@ -32,7 +32,7 @@ from tasks.checkpoints.progress import Watch, current_listener, listening
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.store import CheckpointStore
 from tasks.ensembles.cluster import open_cluster
-from tasks.ensembles.task import Reference, forward_residuals
+from tasks.ensembles.task import Model, Reference, forward_residuals
 from tasks.errors import UserError
 from tasks.operators.task import Omega
 from tasks.publishing.task import make_screen

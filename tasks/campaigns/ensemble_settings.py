@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag
 
-from tasks.campaigns.section import Section
+from tasks.campaigns.section import Preset
 
 # What the papers' networks have in common, and this project's defaults do differently.
 _PLAIN: dict[str, Any] = {
@@ -21,26 +21,7 @@ _PLAIN: dict[str, Any] = {
 Widths = tuple[Annotated[int, Field(ge=1, le=8192)], ...]
 
 
-class _Preset(Section):
-    """Settings with named presets: what a user leaves out is taken from the preset, then from the defaults."""
-
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
-
-    preset: str | None = Field(default=None, description="Settings of a paper, for all that is not given here.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_preset(cls, given: Any) -> Any:
-        name = given.get("preset") if isinstance(given, dict) else None
-        if name is None:
-            return given
-        if name not in cls.PRESETS:
-            known = ", ".join(sorted(cls.PRESETS)) or "none for this model"
-            raise ValueError(f"no preset {name!r}; there are: {known}")
-        return cls.PRESETS[name] | given
-
-
-class NetworkSettings(_Preset):
+class NetworkSettings(Preset):
     """Sizes and training of a perceptron."""
 
     hidden: Widths = Field(default=(128, 128), min_length=1, description="Width of each hidden layer.")
@@ -166,7 +147,7 @@ class DropoutSettings(NetworkSettings):
 _FEWEST_TREES = 25  # a piece of work: one is grown too quickly to be worth a checkpoint
 
 
-class ForestSettings(_Preset):
+class ForestSettings(Preset):
     """A random forest; its trees are the members."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -190,7 +171,7 @@ class ForestSettings(_Preset):
         return _steps(self.members, max(size, _FEWEST_TREES))
 
 
-class GaussianProcessSettings(_Preset):
+class GaussianProcessSettings(Preset):
     """A Gaussian process, for small libraries; draws from its posterior are the members."""
 
     model: Literal["gp"] = Field(description="Model.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -13,3 +13,22 @@ class Section(BaseModel):
     """A part of the configuration: frozen, unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Preset(Section):
+    """Settings with named presets: what a user leaves out is taken from the preset, then from the defaults."""
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    preset: str | None = Field(default=None, description="Settings of a paper, for all that is not given here.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        name = given.get("preset") if isinstance(given, dict) else None
+        if name is None:
+            return given
+        if name not in cls.PRESETS:
+            known = ", ".join(sorted(cls.PRESETS)) or "none here"
+            raise ValueError(f"no preset {name!r}; there are: {known}")
+        return cls.PRESETS[name] | given

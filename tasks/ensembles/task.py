@@ -28,6 +28,14 @@ FORWARD = Stage("forward", 2)
 _CPU_ALONE = ("forest", "gp")
 
 
+@dataclass(frozen=True)
+class Model:
+    """An ensemble with its predictions for the whole library."""
+
+    fitted: Outputs
+    chunks: Sequence[Outputs]
+
+
 def member_groups(recipe: Recipe, compute: ComputeSection) -> list[range]:
     """Members that are fitted together, each group a piece of work. Set by configuration alone."""
     return recipe.settings.groups(compute.group_members)

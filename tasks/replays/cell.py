@@ -25,10 +25,10 @@ from tasks.checkpoints.store import CheckpointStore
 from tasks.ensembles.ensemble import ensemble_from_tensors
 from tasks.ensembles.predicting import predict
 from tasks.ensembles.prediction import Prediction
-from tasks.ensembles.task import Reference, mean_prediction
+from tasks.ensembles.task import Model, Reference, mean_prediction
 from tasks.replays.figures import judge_errors, judge_screen
 from tasks.replays.readings import read_labels
-from tasks.replays.rounds import Model, Past, error_operator, learn, look_forward
+from tasks.replays.rounds import Past, error_operator, learn, look_forward
 from tasks.replays.screens import Screen, as_screen, classes, split
 from tasks.replays.settings import ArmSection, NoiseSection, ReplayConfig
 

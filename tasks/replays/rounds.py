@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tasks.campaigns.config import CampaignConfig
@@ -13,6 +13,7 @@ from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.task import plainly
 from tasks.ensembles.recipe import Learnt, Recipe
 from tasks.ensembles.task import (
+    Model,
     Reference,
     chunk_bounds,
     device_of,
@@ -35,14 +36,6 @@ from tasks.operators.task import (
 )
 
 _HERE = CallingThread()
-
-
-@dataclass(frozen=True)
-class Model:
-    """An ensemble and what it says of the library."""
-
-    fitted: Outputs
-    chunks: Sequence[Outputs]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tasks.campaigns.batch_settings import Hits, Slot
 from tasks.campaigns.compute_settings import ComputeSection
 from tasks.campaigns.config import LibrarySection, OperatorsSection
 from tasks.campaigns.ensemble_settings import EnsembleSection, MlpSettings
-from tasks.campaigns.section import Section, Share
+from tasks.campaigns.section import Preset, Section, Share
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Operator = Literal["members", "reducible", "calibrated", "gradients", "difference"]
@@ -84,7 +84,7 @@ class ReadoutSettings(Section):
     tail: Literal["high", "low", "both"] = Field(default="both", description="Which values are extreme.")
 
 
-class ProtocolSection(Section):
+class ProtocolSection(Preset):
     """How a campaign is run; `preset` is one that others have used."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -96,7 +96,6 @@ class ProtocolSection(Section):
         "inference-set": {"test": 0.0, "initial": 1000, "batch": 1000, "rounds": 40},
     }
 
-    preset: str | None = Field(default=None, description="Protocol of a paper, for all that is not given here.")
     test: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
         default=0.2, description="Share of the screen that no strategy may choose; models are judged on it."
     )
@@ -104,16 +103,6 @@ class ProtocolSection(Section):
     initial: int = Field(default=256, ge=10, description="Labels drawn at random before the first choice.")
     batch: int = Field(default=256, ge=1, description="Perturbations a round.")
     rounds: int = Field(default=8, ge=1, le=500, description="Batches that are chosen.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_preset(cls, given: Any) -> Any:
-        name = given.get("preset") if isinstance(given, dict) else None
-        if name is None:
-            return given
-        if name not in cls.PRESETS:
-            raise ValueError(f"no preset {name!r}; there are: {', '.join(sorted(cls.PRESETS))}")
-        return cls.PRESETS[name] | given
 
 
 class ArmSection(Section):

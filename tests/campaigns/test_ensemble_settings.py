@@ -41,7 +41,7 @@ def test_each_model_has_its_own_settings(model):
         ({"model": "forest", "hidden": [8]}, r"c.yaml: unknown key ensemble.hidden"),
         ({"epochs": 0}, r"c.yaml: ensemble.epochs: .*greater than or equal to 1; got 0"),
         ({"preset": "deimos"}, r"ensemble: no preset 'deimos'; there are: inference-set-design"),
-        ({"model": "gp", "preset": "x"}, r"ensemble: no preset 'x'; there are: none for this model"),
+        ({"model": "gp", "preset": "x"}, r"ensemble: no preset 'x'; there are: none here"),
         ({"model": ["mlp"]}, r"ensemble.model: unknown name; got \['mlp'\]"),
     ],
 )

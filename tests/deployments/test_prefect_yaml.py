@@ -56,7 +56,10 @@ def test_defaults_are_parameters_of_the_flow_and_valid(deployment):
     schema = parameter_schema(flow_of(deployment)).model_dump_for_openapi()
     given = deployment.get("parameters", {})
     assert set(given) <= set(schema["properties"])
-    asked = {"campaign": "pilot", "decision": "waive", "barcodes": ["P1"], "note": "seen by eye", "to": "s3://others", "config": "replay.yaml"}
+    asked = {
+        "campaign": "pilot", "decision": "waive", "barcodes": ["P1"], "note": "seen by eye", "to": "s3://others",
+        "config": "replay.yaml",
+    }  # fmt: skip
     required = {name: asked[name] for name in schema.get("required", [])}
     assert validate(given | required, schema) == []
 
