@@ -40,7 +40,8 @@ class BatchSection(Section):
     slots: tuple[Slot, ...] = Field(
         default=(Slot(strategy="eigenspace-clusters", share=1.0),),
         min_length=1,
-        description="Strategies and their shares (sum 1).",
+        description="Strategies and their shares (sum 1). By default eigenspace-clusters, for a binary readout "
+        "least-confidence.",
     )
     operator: Literal["members", "reducible", "calibrated", "gradients", "difference"] = Field(
         default="gradients",

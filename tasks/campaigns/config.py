@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -304,6 +304,17 @@ class CampaignConfig(Section):
     approval: Literal["off", "required"] = Field(
         default="off", description="required: a proposed batch waits for `hybridscreen release`."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _classes_have_their_own_strategy(cls, given: Any) -> Any:
+        """What is best for values is not for classes: see make inference-set and make regression."""
+        readout, batch = (given.get(name, {}) if isinstance(given, dict) else None for name in ("readout", "batch"))
+        if not (isinstance(readout, dict) and isinstance(batch, dict)) or "slots" in batch:
+            return given
+        if readout.get("kind") != "binary":
+            return given
+        return {**given, "batch": {**batch, "slots": [{"strategy": "least-confidence", "share": 1.0}]}}
 
     @model_validator(mode="after")
     def _profiles_have_their_own_alignment(self) -> Self:

@@ -54,6 +54,20 @@ def test_what_an_alignment_needs_is_asked_for_by_that_alignment_only():
     assert parse_config(changed(alignment__method="of-my-own"), "x").alignment.method == "of-my-own"
 
 
+@pytest.mark.parametrize(
+    ("readout", "expected"),
+    [
+        ({"kind": "continuous", "tolerance": 1.0}, "eigenspace-clusters"),
+        ({"kind": "binary", "threshold": 0.5}, "least-confidence"),
+    ],
+)
+def test_the_default_strategy_is_the_readouts(readout, expected):
+    given = changed(readout=readout)
+    assert [slot.strategy for slot in parse_config(given, "c.yaml").batch.slots] == [expected]
+    chosen = changed(readout=readout, batch={"slots": [{"strategy": "random", "share": 1.0}]})
+    assert [slot.strategy for slot in parse_config(chosen, "c.yaml").batch.slots] == ["random"]
+
+
 def test_a_url_stays_as_it_is(tmp_path):
     (tmp_path / "campaign.yaml").write_text(changed(campaign__storage="s3://lab/x"))
     assert read_config(tmp_path / "campaign.yaml").campaign.storage == "s3://lab/x"

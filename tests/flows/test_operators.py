@@ -34,7 +34,8 @@ def test_another_operator_recomputes_what_reads_it_and_no_screen(two):
 def test_a_setting_of_the_cobias_leaves_the_calibration_alone(two):
     two.write(operators__ridge=0.3)
     done = two.round()
-    assert computed(done) == PLACED | PARTS | {"omega/cobias", "forecast", "propose", "screen"}
+    # Strategies see the operator along the gradients, in which Δ has no part: the batch stays.
+    assert computed(done) == PLACED | PARTS | {"omega/cobias", "forecast", "screen"}
     reasons = {event.node: event.reason for event in done.computed}
     assert reasons["omega/cobias"] == "operators.ridge 1.0 → 0.3"
 
@@ -50,7 +51,7 @@ def test_the_published_error_is_the_calibrated_one_in_its_parts(two):
 
 def test_the_report_says_what_strategies_see_and_what_it_rests_on(two):
     report = (two.folder / "campaigns/pilot/rounds/0001/runs/01/report.html").read_text()
-    assert "Strategies see the reducible operator." in report
+    assert "Strategies see the gradients operator." in report
     assert "Cobias: " in report
     assert "Calibration: " in report
 
