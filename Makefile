@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 stack-test validity components profiles one-control quality ingest fit predict select rerun preprint deimos stopping inference-set clean
+.PHONY: demo test lint test-slow test-s3 stack-test validity components profiles one-control quality ingest fit predict select rerun preprint deimos stopping inference-set regression clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -71,6 +71,9 @@ stopping: .venv/dev.stamp         ## 1,000 simulated campaigns a case: is the ce
 
 inference-set: .venv/dev.stamp    ## active against random on MNIST and QM9, and wells to certify; 25 minutes on one core, needs HYBRIDSCREEN_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/inference_set_experiment.py
+
+regression: .venv/dev.stamp       ## does the default beat random and LCMD on five sets? Four hours of one core; needs HYBRIDSCREEN_DATA, and bmdal_reg for one arm
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/regression_experiment.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
