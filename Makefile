@@ -73,7 +73,7 @@ inference-set: .venv/dev.stamp    ## active against random on MNIST and QM9, and
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/inference_set_experiment.py
 
 regression: .venv/dev.stamp       ## does the default beat random and LCMD on five sets? Four hours of one core; needs HYBRIDSCREEN_DATA, and bmdal_reg for one arm
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/regression_experiment.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/replay_experiments.py regression
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

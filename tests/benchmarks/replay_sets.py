@@ -1,4 +1,4 @@
-"""Data sets for regression replays, as finished screens; a peer's strategy beside the project's own."""
+"""Data sets as finished screens, for replays; a peer's strategy beside the project's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.batches.registry import ANY, STRATEGIES, Strategy
 from tasks.ensembles.encoding import encode
 
 UCI = ("bike", "elevators", "pol", "kin40k")
-SETS = (*UCI, "qm9")
+GENES = {"schmidt_il2": ("_d1", "_d2"), "schmidt_ifng": ("_d1", "_d2"), "sanchez_tau": ("",)}
 FINGERPRINT_BITS, FINGERPRINT_RADIUS, COMPONENTS = 1024, 1, 128
 PEER = "bmdal-lcmd"
 SKETCH = 512  # columns of the peer's sketched gradients, as its authors recommend
@@ -27,16 +27,35 @@ SKETCH = 512  # columns of the peer's sketched gradients, as its authors recomme
 
 @cache
 def stored_screen(name):
-    """A data set as `tasks.replays.screens.read_screen` would store it: values in sds from their mean."""
-    features, value = _qm9() if name == "qm9" else _uci(name)
-    scaled = (value - value.mean()) / value.std()
-    obs = pd.DataFrame({"measured.0": scaled, "truth": scaled}, index=[f"{row:06d}" for row in range(len(value))])
+    """A data set as `tasks.replays.screens.read_screen` would store it: values in sds of their mean from its mean.
+
+    `NAME, mean` is a screen of genes whose donors are averaged: their difference tells no noise.
+    """
+    base = name.removesuffix(", mean")
+    features, measured = _genes(base) if base in GENES else _qm9() if name == "qm9" else _uci(name)
+    label = measured.mean(axis=1)
+    scaled = (measured - label.mean()) / label.std()
+    columns = {"measured.0": scaled.mean(axis=1)} if base != name else _columns(scaled)
+    obs = pd.DataFrame(columns | {"truth": scaled.mean(axis=1)}, index=[f"{row:06d}" for row in range(len(label))])
     return anndata.AnnData(X=features.astype(np.float32), obs=obs)
+
+
+def _columns(measured):
+    return {f"measured.{number}": measured[:, number] for number in range(measured.shape[1])}
+
+
+def _genes(name):
+    """A genome-wide screen of GeneDisco's, its donors as replicates; 273 descriptors that are not GeneDisco's."""
+    stored = np.load(data_folder() / "genes" / "descriptors.npz")
+    table = pd.read_parquet(data_folder() / "genes" / "assays.parquet").loc[stored["genes"]]
+    measured = table[[name + donor for donor in GENES[name]]].to_numpy(np.float64)
+    known = np.isfinite(measured).all(axis=1)
+    return stored["X"][known], measured[known]
 
 
 def _uci(name):
     table = pd.read_csv(data_folder() / "uci" / f"{name}.csv.gz", header=None).to_numpy(np.float64)
-    return table[:, :-1], table[:, -1]
+    return table[:, :-1], table[:, -1:]
 
 
 def _qm9():
@@ -51,14 +70,14 @@ def _qm9():
     centred = counts - counts.mean(axis=0)
     directions = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :COMPONENTS]
     directions *= np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(COMPONENTS)])
-    return centred @ directions, table["gap_eV"].to_numpy(np.float64)
+    return centred @ directions, table[["gap_eV"]].to_numpy(np.float64)
 
 
 def data_folder():
     """Where the data are."""
     data = os.environ.get("HYBRIDSCREEN_DATA")
     if not data:
-        sys.exit("HYBRIDSCREEN_DATA is not set: this benchmark reads uci/ and qm9/ below it")
+        sys.exit("HYBRIDSCREEN_DATA is not set: these benchmarks read uci/, qm9/ and genes/ below it")
     return Path(data)
 
 
