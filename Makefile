@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 stack-test validity components profiles one-control quality ingest fit predict select rerun preprint deimos stopping inference-set regression clean
+.PHONY: demo test lint test-slow test-s3 stack-test validity components profiles one-control quality ingest fit predict select rerun preprint deimos stopping inference-set regression noise genes genedisco clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -72,8 +72,17 @@ stopping: .venv/dev.stamp         ## 1,000 simulated campaigns a case: is the ce
 inference-set: .venv/dev.stamp    ## active against random on MNIST and QM9, and wells to certify; 25 minutes on one core, needs HYBRIDSCREEN_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/inference_set_experiment.py
 
-regression: .venv/dev.stamp       ## does the default beat random and LCMD on five sets? Four hours of one core; needs HYBRIDSCREEN_DATA, and bmdal_reg for one arm
+regression: .venv/dev.stamp       ## does the default beat random and LCMD on five sets? Five hours of one core; needs HYBRIDSCREEN_DATA, and bmdal_reg for one arm
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/replay_experiments.py regression
+
+noise: .venv/dev.stamp            ## and where wells are noisy, unevenly or by plates? Five hours of one core; needs HYBRIDSCREEN_DATA
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/replay_experiments.py noise
+
+genes: .venv/dev.stamp            ## and on genome-wide screens, for the model and for hits? Needs HYBRIDSCREEN_DATA
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/replay_experiments.py genes
+
+genedisco: .venv/dev.stamp        ## GeneDisco's nine functions and two models on IL-2; needs HYBRIDSCREEN_DATA
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/replay_experiments.py genedisco
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -61,10 +61,8 @@ def _table(table, figure, arms):
 def _cell(row):
     if row is None:
         return "–"
-    ends = (
-        "" if np.isnan(row["low"]) else f" ({row['low']:+.3f} to {row['high']:+.3f}; {int(row.get('seeds', 0)) or ''})"
-    )
-    return f"{row['difference']:+.3f}{ends}".replace("-", "−").replace("; )", ")")
+    ends = "" if np.isnan(row["low"]) else f" ({row['low']:+.3f} to {row['high']:+.3f})"
+    return f"{row['difference']:+.3f}{ends}".replace("-", "−")
 
 
 def draw(rows, controls, figure, path):
