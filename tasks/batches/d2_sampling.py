@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.batches.nearest import Nearest, coincident
+from tasks.batches.nearest import Nearest, all_coincide
 from tasks.batches.pointwise import picks
 from tasks.batches.pool import FloatArray, IntArray, Picks, PoolView, check_supply
 from tasks.batches.targets import squares
@@ -94,7 +94,7 @@ def _draws(weight: FloatArray, count: int, rng: np.random.Generator, strategy: s
     """Rows drawn with replacement in proportion to their weights (N,)."""
     total = np.cumsum(weight)
     if not len(total) or total[-1] <= 0:
-        raise coincident(strategy, pick, n)
+        raise all_coincide(strategy, pick, n)
     rows = np.searchsorted(total, rng.random(count) * total[-1], side="right")
     # A product that was rounded up to the total itself belongs to the last row that has a weight.
     return np.asarray(rows.clip(max=np.searchsorted(total, total[-1])), dtype=np.int64)

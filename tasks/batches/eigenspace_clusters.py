@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import heapq
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from tasks.batches.distances import Reach
-from tasks.batches.nearest import AHEAD, Nearest, coincident
+from tasks.batches.nearest import AHEAD, Nearest, all_coincide
 from tasks.batches.pool import FloatArray, IntArray, Picks, PoolView, check_supply, seeded_argmax
 from tasks.batches.targets import product
 from tasks.threads import one_blas_thread
@@ -18,13 +20,25 @@ NAME = "eigenspace-clusters"
 FOREMOST = 512
 
 
-def pick_eigenspace_clusters(pool: PoolView, n: int, rng: np.random.Generator) -> Picks:
+Coincident = Annotated[
+    Literal["draw", "refuse"],
+    Field(
+        description="When all that is left coincides with what was chosen. draw: the rest by chance. refuse: an error."
+    ),
+]
+
+
+def pick_eigenspace_clusters(
+    pool: PoolView, n: int, rng: np.random.Generator, *, coincident: Coincident = "draw"
+) -> Picks:
     """From the cluster with most error left around what is known, the perturbation farthest from its centre.
 
     Every perturbation belongs to its nearest centre; the centres are the observed perturbations and the picks so far
     (LCMD in mode TP). Each pick becomes a centre and takes over what is nearer to it. Without observed perturbations
     the first pick has the largest norm. Ties are drawn by `rng`. The distance in Z is the standard deviation of the
     difference of two errors, so the score is in readout units. The picks are those of a float64 loop over all pairs.
+    Where all that is left coincides with what was chosen, distances cannot tell what is worth more: the rest is drawn
+    by chance, and each such pick says so.
 
     Formula:
         argmax of d²(x) over the cluster with the largest Σ d², d(x) = min over centres c of ‖z(x) − z(c)‖
@@ -32,25 +46,37 @@ def pick_eigenspace_clusters(pool: PoolView, n: int, rng: np.random.Generator) -
         O((n_obs + n) N r) multiply-adds at the rate of matrix products, less where the triangle inequality spares
         rows; memory some vectors of N.
     Fails:
-        Where distances say nothing of errors, as with outliers in the features. Says at which pick everything left
-        coincides with what was chosen.
+        Where distances say nothing of errors, as with outliers in the features.
     Source:
         Holzmüller, Zaverkin, Kästner and Steinwart 2023, "A framework and benchmark for deep batch active learning
         for regression" (LCMD, mode TP).
 
     Raises:
-        ExhaustedStrategy: If n > P, or if every perturbation left coincides with a centre.
+        ExhaustedStrategy: If n > P, or, asked to refuse, if every perturbation left coincides with a centre.
     """
     check_supply(pool, n, NAME)
     with one_blas_thread():
         clusters = _Clusters(Nearest(pool, pool.coordinates, pool.observed), n, rng)
-        picked = [clusters.pick(done, n) for done in range(n)]
+        picked: list[tuple[int, float, str]] = []
+        while len(picked) < n and not clusters.used_up:
+            picked.append(clusters.pick(n - len(picked)))
+    if len(picked) < n:
+        if coincident == "refuse":
+            raise all_coincide(NAME, len(picked), n)
+        picked += _draw(pool, [row for row, _, _ in picked], n, rng)
     return Picks(
         rows=np.array([row for row, _, _ in picked], dtype=np.int64),
         score=np.array([distance for _, distance, _ in picked]),
         mode=np.full(n, -1, dtype=np.int64),
         reason=tuple(reason for _, _, reason in picked),
     )
+
+
+def _draw(pool: PoolView, taken: list[int], n: int, rng: np.random.Generator) -> list[tuple[int, float, str]]:
+    """What is missing to n picks, drawn uniformly."""
+    left = np.setdiff1d(np.flatnonzero(pool.open), taken)
+    rows = rng.choice(left, n - len(taken), replace=False)
+    return [(int(row), 0.0, "coincides with what was chosen before, as all that is left: by chance") for row in rows]
 
 
 class _Clusters:
@@ -77,17 +103,20 @@ class _Clusters:
         self._spread: FloatArray = np.concatenate([sums * (1 + 1e-9), np.zeros(self._room)])
         self._exact = self._spread == 0
 
-    def pick(self, done: int, n: int) -> tuple[int, float, str]:
-        """The next pick, its distance, and why."""
+    @property
+    def used_up(self) -> bool:
+        """Whether everything left coincides with a centre."""
+        return bool(self._spread[self._largest()] <= 0)
+
+    def pick(self, left: int) -> tuple[int, float, str]:
+        """The next pick of so many that are missing, its distance, and why."""
         near, largest = self._near, self._largest()
-        if self._spread[largest] <= 0:
-            raise coincident(NAME, done, n)
         inside = self._inside(largest)
         row = int(inside[seeded_argmax(near.square[inside], self._rng)])
         distance = float(np.sqrt(near.square[row]))
         share = self._spread[largest] / self._spread.sum()
         known = "the origin, nothing being known" if near.blank else "what was chosen before"
-        self._add(row, n - done)
+        self._add(row, left)
         return row, distance, f"{distance:.3g} from {known}, in a cluster of {len(inside)} ({share:.1%})"
 
     def _largest(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.batches.nearest import Nearest, coincident
+from tasks.batches.nearest import Nearest, all_coincide
 from tasks.batches.pointwise import picks
 from tasks.batches.pool import FloatArray, IntArray, Picks, PoolView, check_supply, seeded_argmax
 from tasks.batches.targets import squares
@@ -85,7 +85,7 @@ class _Farthest:
             place = seeded_argmax(self._square, self._rng)
             return int(self._rows[place]), float(self._square[place])
         if self._bar <= 0:
-            raise coincident(NAME, pick, n)
+            raise all_coincide(NAME, pick, n)
         # More rows are equally far than are kept.
         return seeded_argmax(self.near.square, self._rng), self._bar
 

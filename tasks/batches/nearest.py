@@ -77,7 +77,7 @@ class Nearest:
         return max(1, min(wanted, AHEAD, self.count // 8))
 
 
-def coincident(strategy: str, pick: int, n: int) -> ExhaustedStrategy:
+def all_coincide(strategy: str, pick: int, n: int) -> ExhaustedStrategy:
     """The error that says that distances cannot choose any more."""
     return ExhaustedStrategy(
         "every perturbation left coincides with one already chosen",

@@ -14,8 +14,8 @@ from tasks.batches.eigenspace_clusters import pick_eigenspace_clusters
 from tasks.operators.stored_rows import StoredRows
 
 
-def pick(pool, n, seed=0):
-    return pick_eigenspace_clusters(pool, n, np.random.default_rng(seed))
+def pick(pool, n, seed=0, **options):
+    return pick_eigenspace_clusters(pool, n, np.random.default_rng(seed), **options)
 
 
 def scattered(rng, size, rank, spread=0.0):
@@ -112,13 +112,29 @@ def test_leaves_alone_what_is_already_known():
     pool = library(points, np.array([[0.0, 0.0]]))
     assert set(pick(pool, 2).rows.tolist()) == {50, 51}
     with pytest.raises(ExhaustedStrategy, match=r"eigenspace-clusters, pick 3: .*every perturbation left coincides"):
-        pick(pool, 3)
+        pick(pool, 3, coincident="refuse")
+
+
+def test_the_rest_is_drawn_where_distances_tell_nothing_more():
+    points = np.concatenate([np.zeros((50, 2)), [[1.0, 0.0], [0.0, 1.0]]])
+    pool = library(points, np.array([[0.0, 0.0]]))
+    found = pick(pool, 12)
+    assert set(found.rows[:2].tolist()) == {50, 51}
+    assert len(set(found.rows.tolist())) == 12
+    assert pool.open[found.rows].all()
+    assert ["by chance" in reason for reason in found.reason] == [False] * 2 + [True] * 10
+    assert not found.score[2:].any()
+    drawn = np.bincount(np.concatenate([pick(pool, 12, seed=seed).rows[2:] for seed in range(300)]), minlength=53)
+    assert drawn[:50].min() > 30  # 60 expected of each
+    assert not drawn[50:].any()
+    assert set(pick(pool, 52).rows.tolist()) == set(np.flatnonzero(pool.open).tolist())
 
 
 def test_says_when_everything_coincides_from_the_start():
     pool = library(np.repeat([[1.0, 0.0], [0.0, 2.0]], 5, axis=0), np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]]))
     with pytest.raises(ExhaustedStrategy, match=r"eigenspace-clusters, pick 1: "):
-        pick(pool, 1)
+        pick(pool, 1, coincident="refuse")
+    assert "by chance" in pick(pool, 1).reason[0]
 
 
 def test_a_wrong_guess_of_the_next_picks_changes_nothing(monkeypatch):
@@ -135,7 +151,7 @@ def test_copies_of_a_row_that_differ_by_rounding_count_as_one():
     pool = library(np.stack([row, row * (1 + 1e-9), row * (1 - 1e-9)]), np.array([[0.0, 0.0]]))
     assert len(pick(pool, 1).rows) == 1
     with pytest.raises(ExhaustedStrategy, match=r"pick 2: "):
-        pick(pool, 2)
+        pick(pool, 2, coincident="refuse")
 
 
 @pytest.mark.parametrize("observed", [0, 1])
