@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import anndata
@@ -57,13 +58,25 @@ class Upload:
 
 @dataclass(frozen=True)
 class Run:
-    """One time that a round was computed. `summary` is None while it is not finished."""
+    """One time that a round was computed. `summary` is None while it is not finished.
+
+    `source` is its lock, or gives it: a lock names every step of a round, and most questions need none.
+    """
 
     round_index: int
     number: int
     folder: str
-    lock: RoundLock
+    source: RoundLock | Callable[[], RoundLock]
     summary: Mapping[str, Any] | None
+
+    @cached_property
+    def lock(self) -> RoundLock:
+        """Every input digest, parameter, version and seed of this run.
+
+        Raises:
+            DamagedCheckpoint: It is missing or damaged.
+        """
+        return self.source if isinstance(self.source, RoundLock) else self.source()
 
     @property
     def decided(self) -> bool:
@@ -209,20 +222,23 @@ class Ledger:
     def runs(self, round_index: int) -> list[Run]:
         """Runs of a round in order, unfinished ones included."""
         base = f"{round_folder(round_index)}/runs"
+        folders = {int(name): f"{base}/{name}" for name in self.storage.folders(base) if name.isdecimal()}
+        said = self.storage.read_many(f"{folder}/run.json" for folder in folders.values())
         found = []
-        for name in filter(str.isdecimal, self.storage.folders(base)):
-            files = self.storage.read_many([f"{base}/{name}/round.lock.json", f"{base}/{name}/run.json"])
-            lock = files.get(f"{base}/{name}/round.lock.json")
-            summary = files.get(f"{base}/{name}/run.json")
-            if lock is None:
-                continue
-            content = RoundLock.model_validate(self._json(f"{base}/{name}/round.lock.json", lock))
-            if summary is None:
-                known = self._committed(round_index, int(name))
-            else:
-                known = self._json(f"{base}/{name}/run.json", summary)
-            found.append(Run(round_index, int(name), f"{base}/{name}", content, known))
+        for number, folder in folders.items():
+            summary, lock = said.get(f"{folder}/run.json"), f"{folder}/round.lock.json"
+            if summary is not None:
+                known = self._json(f"{folder}/run.json", summary)
+                found.append(Run(round_index, number, folder, partial(self._lock, lock), known))
+            elif self.storage.exists(lock):
+                found.append(Run(round_index, number, folder, self._lock(lock), self._committed(round_index, number)))
         return found
+
+    def _lock(self, path: str) -> RoundLock:
+        data = self.storage.read_or_none(path)
+        if data is None:
+            raise DamagedCheckpoint(f"{self.storage.locate(path)} is missing")
+        return RoundLock.model_validate(self._json(path, data))
 
     def last_decided(self, round_index: int) -> Run | None:
         """The newest run of a round that came to a decision."""

@@ -104,7 +104,7 @@ class Checkpointer:
         )
         started = time.perf_counter()
         with self._looking:
-            found = self.store.find(stage.name, record.key)
+            found = self.store.find(stage.name, record.key, take_back=not self.plan)
         status: Status = "cached"
         if found.manifest is not None:
             refs, reason = found.manifest.refs(), "checkpoint found"
@@ -151,7 +151,7 @@ class Checkpointer:
         Raises:
             DamagedCheckpoint: Its checkpoint is missing or damaged: nothing can compute it again.
         """
-        if self.store.find(record.stage, record.key).manifest is None:
+        if self.store.find(record.stage, record.key, take_back=not self.plan).manifest is None:
             raise DamagedCheckpoint(
                 f"the checkpoint of {record.node} is missing or damaged, and what it was made from is gone. "
                 "Put the file back into the inbox as it was"

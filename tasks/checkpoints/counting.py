@@ -112,4 +112,6 @@ def _in_a_folder(found: Requests) -> tuple[type, dict[str, Callable[..., Any]]]:
         "folders": asks("list", Storage.folders),
         "list": asks("list", Storage.list),
         "signs": asks("list", Storage.signs),
+        "entries": asks("list", Storage.entries),
+        "_remove": asks("delete", Storage._remove),
     }

@@ -76,6 +76,7 @@ def _payloads(manifest: bytes) -> list[Any]:
         content = json.loads(manifest)
     except ValueError:
         return []
+    content = content.get("manifest", content)  # withdrawn by the clean-up, and not removed yet
     return list(content["payloads"].values()) if "payloads" in content else [content]
 
 

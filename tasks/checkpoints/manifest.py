@@ -10,7 +10,7 @@ import sys
 from functools import cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.checkpoints.refs import Kind, Ref
 
@@ -74,6 +74,42 @@ class Manifest(BaseModel):
     def refs(self) -> dict[str, Ref]:
         """References to all payloads by name."""
         return {name: payload.ref() for name, payload in self.payloads.items()}
+
+
+class Withdrawn(BaseModel):
+    """What the clean-up writes over a manifest that nothing references: for now the payloads are still there.
+
+    Whoever looks for the checkpoint takes it back by creating the next manifest with this content.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    withdrawn: str
+    manifest: Manifest
+
+
+class Removed(BaseModel):
+    """What the clean-up creates as the next manifest, before it deletes: these files, by name in the folder, are gone.
+
+    Of this and of taking back only one can be created, so that nothing is deleted that somebody has found. What is
+    computed again gets other names.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    removed: str
+    files: tuple[str, ...] = ()
+
+
+def read_manifest(data: bytes) -> Manifest | Withdrawn | Removed | None:
+    """What stands in a manifest; None if it is damaged."""
+    kinds: tuple[type[Manifest] | type[Withdrawn] | type[Removed], ...] = (Manifest, Withdrawn, Removed)
+    for kind in kinds:
+        try:
+            return kind.model_validate_json(data)
+        except ValidationError:
+            continue
+    return None
 
 
 @cache

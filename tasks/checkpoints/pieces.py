@@ -80,7 +80,7 @@ def compute_and_save(piece: Piece) -> Manifest:
         "flow_run": piece.flow_run,
         "versions": package_versions(),
     }
-    return piece.store.save(record.stage, record.key, payloads, facts)
+    return piece.store.save(record.stage, record.key, payloads, facts, found.removed)
 
 
 class Place(Protocol):

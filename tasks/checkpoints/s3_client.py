@@ -137,6 +137,8 @@ def advice(error: BaseException, file_system: Any, seconds: float) -> str:
 
     if isinstance(error, PermissionError | NoCredentialsError | PartialCredentialsError):
         return "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do in this bucket"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "Name the file with the certificate of the store's authority: AWS_CA_BUNDLE"
     times = _times_asked(error, file_system)
     if times < 2:
         return ""

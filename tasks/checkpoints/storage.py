@@ -7,7 +7,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +28,14 @@ _STORE_LAYOUT = b'{"layout": 1, "product": "hybridscreen"}\n'
 
 class StorageError(HybridScreenError):
     """The storage did not do what was asked: no access, no bucket, no network."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file as a listing tells of it: its bytes, and when it was written by the storage's clock (UTC)."""
+
+    size: int
+    modified: datetime
 
 
 class Storage:
@@ -214,6 +224,25 @@ class Storage:
         cut = len(str(self._fs._strip_protocol(self._root)).rstrip("/")) + 1
         return {str(path)[cut:]: " ".join(str(of.get(what, "")) for what in told) for path, of in sorted(found.items())}
 
+    def entries(self, prefix: str) -> dict[str, Entry]:
+        """Every file below a prefix, temporary ones included, with its size and age: nothing is read, only listed."""
+        start = self._full(prefix)
+        with self._speaking(prefix):
+            try:
+                found = self._fs.find(start, detail=True)
+            except FileNotFoundError:
+                return {}
+        cut = len(str(self._fs._strip_protocol(self._root)).rstrip("/")) + 1
+        return {str(path)[cut:]: Entry(int(of["size"]), _modified(of)) for path, of in sorted(found.items())}
+
+    def remove_many(self, paths: Iterable[str]) -> None:
+        """Delete files. One that is gone already is no error. For the clean-up of checkpoints alone."""
+        self._side_by_side(self._remove, list(dict.fromkeys(paths)))
+
+    def _remove(self, path: str) -> None:
+        with self._speaking(path), suppress(FileNotFoundError):
+            self._fs.rm_file(self._full(path))
+
     def make_folder(self, path: str) -> None:
         """Make an empty folder where the storage has such a thing; S3 has not."""
         if self.is_local:
@@ -243,6 +272,12 @@ class Storage:
                 got=found[:80],
                 expected="layout 1",
             )
+
+
+def _modified(told: Mapping[str, Any]) -> datetime:
+    """Time of a file's last change: S3 gives a time, a folder seconds since 1970."""
+    at = told.get("LastModified", told.get("mtime", told.get("created")))
+    return datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else at or datetime.now(UTC)
 
 
 def _link(full: str, data: bytes) -> bool:

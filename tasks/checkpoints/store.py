@@ -7,15 +7,12 @@ winner's files.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from tasks.checkpoints.keys import sha256
-from tasks.checkpoints.manifest import Manifest, StoredFile, StoredPayload
+from tasks.checkpoints.manifest import Manifest, Removed, StoredFile, StoredPayload, Withdrawn, read_manifest
 from tasks.checkpoints.payloads import SUFFIX, Payload, content_digest, decode, encode, encode_json, file_digests
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.storage import Storage
@@ -34,13 +31,15 @@ class Found:
     """What looking for a checkpoint gave: an intact manifest, or the problem of a damaged one, or neither.
 
     `small` are contents of its small JSON payloads by digest, as they were read and verified just now: who needs them
-    next need not ask the storage again.
+    next need not ask the storage again. `generation` is that of the manifest to create if none is intact; `removed`
+    that of the newest one which says that files were deleted here, 0 if none does.
     """
 
     manifest: Manifest | None
     problem: str | None = None
     generation: int = 1
     small: Mapping[str, bytes] = field(default_factory=dict)
+    removed: int = 0
 
 
 class CheckpointStore:
@@ -55,25 +54,39 @@ class CheckpointStore:
         self.storage = storage
         self.verify = verify
 
-    def find(self, stage: str, key: str) -> Found:
-        """Look for an intact checkpoint of a key."""
-        problem = None
-        for generation in range(1, _GENERATIONS):
-            path = f"{_folder(stage, key)}/{manifest_name(generation)}"
-            try:
-                data = self.storage.read(path)
-            except FileNotFoundError:
-                return Found(None, problem, generation)
-            try:
-                manifest = Manifest.model_validate_json(data)
-            except ValidationError:
+    def find(self, stage: str, key: str, *, take_back: bool = True) -> Found:
+        """Look for an intact checkpoint of a key.
+
+        Args:
+            stage: Name of the stage.
+            key: Key of the checkpoint.
+            take_back: Write that a withdrawn one is needed, so that the clean-up does not remove it.
+        """
+        problem, removed, generation = None, 0, 1
+        withdrawn: Manifest | None = None
+        while generation < _GENERATIONS:
+            path = f"{checkpoint_folder(stage, key)}/{manifest_name(generation)}"
+            data = self.storage.read_or_none(path)
+            if data is None and withdrawn is None:
+                break
+            entry = withdrawn if data is None else read_manifest(data)
+            if isinstance(entry, Manifest):
+                damage, contents = self._verify(entry)
+                # Of two who create this manifest one alone wins; who loses reads what the other says.
+                if data is None and not damage and take_back and not self.storage.create(path, _encode(entry)):
+                    continue
+                if not damage:
+                    return Found(entry, problem, generation, _small(entry, contents), removed)
+                problem = damage[0]
+                if data is None:
+                    break
+            elif isinstance(entry, Removed):
+                problem, removed = None, generation
+            elif entry is None:
                 problem = f"{path} is not a manifest"
-                continue
-            damage, contents = self._verify(manifest)
-            if not damage:
-                return Found(manifest, problem, generation, _small(manifest, contents))
-            problem = damage[0]
-        return Found(None, problem, _GENERATIONS)
+            withdrawn = entry.manifest if isinstance(entry, Withdrawn) else None
+            generation += 1
+        return Found(None, problem, generation, removed=removed)
 
     def damage(self, manifest: Manifest) -> list[str]:
         """What is wrong with the payloads of a checkpoint, one line a file; empty if all is well."""
@@ -96,7 +109,9 @@ class CheckpointStore:
                 lines.append(problem)
         return lines, contents
 
-    def save(self, stage: str, key: str, payloads: Mapping[str, Payload], facts: Mapping[str, Any]) -> Manifest:
+    def save(
+        self, stage: str, key: str, payloads: Mapping[str, Payload], facts: Mapping[str, Any], removed: int = 0
+    ) -> Manifest:
         """Write payloads, then the manifest. If another writer was first, its checkpoint is returned.
 
         Args:
@@ -104,23 +119,26 @@ class CheckpointStore:
             key: Key of the checkpoint.
             payloads: Values by output name.
             facts: The other fields of the manifest.
+            removed: As `find` told it, before all this was computed.
         """
-        folder = _folder(stage, key)
-        stored: dict[str, StoredPayload] = {}
-        contents: dict[str, bytes] = {}
-        for name, payload in payloads.items():
-            files = encode(payload)
-            stored[name] = describe(f"{folder}/{name}", payload, files)
-            contents |= dict(zip(stored[name].paths(), files.values(), strict=True))
-        self.storage.write_many(contents)
-        manifest = Manifest(key=key, stage=stage, payloads=stored, **facts)
-        data = encode_json(manifest.model_dump(mode="json"))
-        found = self.find(stage, key)
-        while found.manifest is None:
-            if self.storage.create(f"{folder}/{manifest_name(found.generation)}", data):
-                return manifest
+        folder = checkpoint_folder(stage, key)
+        files = {name: encode(payload) for name, payload in payloads.items()}
+        while True:
+            mark = (
+                f"-{removed}" if removed else ""
+            )  # names that were deleted may be deleted still: they are not used again
+            stored = {name: describe(f"{folder}/{name}{mark}", payloads[name], files[name]) for name in payloads}
+            contents = [zip(stored[name].paths(), files[name].values(), strict=True) for name in payloads]
+            self.storage.write_many({path: data for pairs in contents for path, data in pairs})
+            manifest = Manifest(key=key, stage=stage, payloads=stored, **facts)
             found = self.find(stage, key)
-        return found.manifest
+            while found.manifest is None and found.removed == removed:
+                if self.storage.create(f"{folder}/{manifest_name(found.generation)}", _encode(manifest)):
+                    return manifest
+                found = self.find(stage, key)
+            if found.manifest is not None:
+                return found.manifest
+            removed = found.removed
 
     def load(self, ref: Ref) -> Any:
         """Value of a reference, its digest checked.
@@ -143,17 +161,19 @@ class CheckpointStore:
         return decode(ref.kind, files)
 
     def manifests(self) -> Iterator[tuple[str, Manifest | None]]:
-        """Path and content of the newest manifest of every checkpoint; None for one that cannot be read."""
+        """Path and content of the newest manifest of every checkpoint; None for one that cannot be read.
+
+        What the clean-up has withdrawn is there still; what it has removed is left out.
+        """
         newest: dict[str, tuple[int, str]] = {}
         for path in self.storage.list("checkpoints"):
             folder, _, name = path.rpartition("/")
-            if path.count("/") == 4 and (number := _generation(name)) is not None:
+            if path.count("/") == 4 and (number := generation_of(name)) is not None:
                 newest[folder] = max(newest.get(folder, (0, "")), (number, path))
         for _, path in newest.values():
-            try:
-                yield path, Manifest.model_validate(json.loads(self.storage.read(path)))
-            except ValueError:
-                yield path, None
+            entry = read_manifest(self.storage.read(path))
+            if not isinstance(entry, Removed):
+                yield path, entry.manifest if isinstance(entry, Withdrawn) else entry
 
 
 def describe(stem: str, payload: Payload, files: Mapping[str, bytes]) -> StoredPayload:
@@ -169,8 +189,13 @@ def describe(stem: str, payload: Payload, files: Mapping[str, bytes]) -> StoredP
     )
 
 
-def _folder(stage: str, key: str) -> str:
+def checkpoint_folder(stage: str, key: str) -> str:
+    """Folder of a checkpoint below the campaign's root."""
     return f"checkpoints/{stage}/{key[:2]}/{key}"
+
+
+def _encode(manifest: Manifest) -> bytes:
+    return encode_json(manifest.model_dump(mode="json"))
 
 
 def _small(manifest: Manifest, contents: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -184,7 +209,7 @@ def manifest_name(generation: int) -> str:
     return "manifest.json" if generation == 1 else f"manifest.{generation}.json"
 
 
-def _generation(name: str) -> int | None:
+def generation_of(name: str) -> int | None:
     """Generation of a manifest by its name, None for another file."""
     if name == "manifest.json":
         return 1
