@@ -20,7 +20,7 @@ test-slow: .venv/dev.stamp        ## tests that take more than some seconds each
 	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 test-s3: .venv/dev.stamp          ## everything that speaks S3, against a real Ceph object store on loopback
-	tests/services/with_rgw.sh $(BIN)/python -m pytest -m "not browser" tests/checkpoints tests/flows/test_storages.py
+	tests/services/with_rgw.sh $(BIN)/python -m pytest -m "not browser" tests/checkpoints tests/flows/test_storages.py tests/infra/test_bucket_policy.py
 
 stack-test: .venv/dev.stamp       ## three rounds through the whole stack and its pages, on loopback; needs PostgreSQL, Redis, Ceph, Chromium
 	tests/services/with_rgw.sh $(BIN)/python -m pytest -m browser tests/infra

@@ -73,4 +73,5 @@ timeout 60 radosgw-admin -c "$conf" -n client.rgw.a --ms_mon_client_mode=crc use
   --access-key="$key" --secret="$secret" >/dev/null 2>&1
 export AWS_ENDPOINT_URL="http://127.0.0.1:$rgw_port" AWS_ACCESS_KEY_ID="$key" AWS_SECRET_ACCESS_KEY="$secret"
 export AWS_DEFAULT_REGION=us-east-1 HYBRIDSCREEN_REAL_S3=1
+export HYBRIDSCREEN_RGW_ADMIN="radosgw-admin -c $conf -n client.rgw.a --ms_mon_client_mode=crc"   # for users of other rights
 "$@"
