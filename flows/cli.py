@@ -234,17 +234,43 @@ def status(config: Config, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def verify(config: Config, as_json: AsJson = False) -> None:
+def verify(
+    config: Config,
+    repair: Annotated[bool, typer.Option("--repair", help="Compute damaged and missing checkpoints again.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Re-read everything stored and check its digest."""
     from flows.console import answer
-    from flows.inspection import verify_campaign
+    from flows.verifying import verify_campaign, verify_lines
     from tasks.campaigns.reading import read_config
 
-    found = _with_bar("verifying", lambda: verify_campaign(read_config(config)))
-    verdict = f"problems: {len(found.problems)}" if found.problems else "all as recorded"
-    answer(found, as_json, [f"{found.files} files checked: {verdict}.", *(f"  {line}" for line in found.problems)])
+    checked = read_config(config)
+    if repair:
+        _checked(config, opened=True)
+        from flows.repairing import verify_and_repair
+
+        found = _with_bar("repairing", lambda: verify_and_repair(str(config)))
+    else:
+        found = _with_bar("verifying", lambda: verify_campaign(checked))
+    answer(found, as_json, verify_lines(found))
     if found.problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    config: Config,
+    delete: Annotated[bool, typer.Option("--delete", help="Do it; otherwise only tell.")] = False,
+    grace: Annotated[int, typer.Option("--grace", min=1, help="Days; longer than any round takes.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Remove checkpoints that nothing references."""
+    from flows.collection import collect_campaign, collect_lines
+    from flows.console import answer
+    from tasks.campaigns.reading import read_config
+
+    found = _with_bar("looking", lambda: collect_campaign(read_config(config), grace, delete=delete))
+    answer(found, as_json, collect_lines(found, config))
 
 
 @app.command()

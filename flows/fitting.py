@@ -78,10 +78,10 @@ def readable_labels(this: Round, run: Run) -> Mapping[str, Ref]:
         DamagedCheckpoint: If they are lost; only that round can compute them again.
     """
     node = run.lock.nodes["labels"]
-    if this.cp.store.find(node.stage, node.key).manifest is None:
+    if this.cp.store.find(node.stage, node.key, take_back=not this.cp.plan).manifest is None:
         raise DamagedCheckpoint(
             f"the labels of round {run.round_index} are missing or damaged. "
-            f"Compute them again first: hybridscreen round campaign.yaml --round {run.round_index}"
+            f"Compute them again first: hybridscreen verify campaign.yaml --repair, or round --round {run.round_index}"
         )
     return node.outputs
 

@@ -1,6 +1,5 @@
-"""Read-only looks at a campaign: where it stands, and whether everything stored is still what it was."""
+"""Read-only looks at a campaign: where it stands, and its plates."""
 
-import hashlib
 import io
 import json
 from collections import Counter
@@ -18,8 +17,6 @@ from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.lifecycle import PlateState
 from tasks.campaigns.marks import read_marks
 from tasks.campaigns.plates import PlateRecord, marked
-from tasks.checkpoints.progress import current_listener
-from tasks.checkpoints.store import CheckpointStore
 
 _RECORD = ["round", "barcode", "attempt", "run", "state", "reason"]
 
@@ -50,13 +47,6 @@ class Status(Result):
     decision: dict[str, Any] | None
     repeats: list[str]
     uploads: int
-
-
-class Verified(Result):
-    """Answer of `verify`."""
-
-    files: int
-    problems: list[str]
 
 
 def campaign_plates(ledger: Ledger) -> list[PlateRecord]:
@@ -136,44 +126,3 @@ def _round_status(ledger: Ledger, number: int, plates: Sequence[PlateRecord]) ->
         states=dict(sorted(states.items())),
         **{name: summary.get(name) for name in ("run", "bound", "estimate", "wells_used", "screen")},
     )
-
-
-def verify_campaign(config: CampaignConfig) -> Verified:
-    """Re-read everything that carries a digest: checkpoints, library, designs and screens."""
-    ledger = Ledger.of(config)
-    ledger.require_open()
-    store = CheckpointStore(ledger.storage)
-    listener, problems, files = current_listener(), [], 0
-    for path, manifest in store.manifests():
-        listener.started(path)
-        if manifest is None:
-            problems.append(f"{path} is not a manifest")
-            continue
-        files += sum(len(payload.files) for payload in manifest.payloads.values())
-        problems += store.damage(manifest)
-    expected = _recorded_digests(ledger)
-    found = ledger.storage.read_many(expected)
-    for path, digest in expected.items():
-        if path not in found:
-            problems.append(f"{path} is missing")
-        elif hashlib.sha256(found[path]).hexdigest() != digest:
-            problems.append(f"{path} is damaged")
-    return Verified(
-        campaign=config.campaign.name, location=ledger.storage.url, files=files + len(expected), problems=problems
-    )
-
-
-def _recorded_digests(ledger: Ledger) -> dict[str, str]:
-    """Path to digest of every file of the library, the designs and the published screens."""
-    storage = ledger.storage
-    stored = json.loads(storage.read("library/manifest.json"))
-    expected = {f"{stored['uri']}/{name}": file["sha256"] for name, file in stored["files"].items()}
-    folders = [f"{round_folder(design.round_index)}/design" for design in ledger.designs()]
-    folders += [f"screens/{name}" for name in storage.folders("screens")]
-    for folder in folders:
-        record = f"{folder}/{'design' if folder.startswith('rounds') else 'manifest'}.json"
-        if storage.exists(record):
-            expected |= {
-                f"{folder}/{name}": digest for name, digest in json.loads(storage.read(record))["files"].items()
-            }
-    return expected

@@ -108,9 +108,9 @@ def earlier_residuals(this: Round) -> list[tuple[int, Mapping[str, Ref]]]:
 
 def _residuals(this: Round, run: Run) -> Mapping[str, Ref]:
     node = run.lock.nodes["forward"]
-    if this.cp.store.find(node.stage, node.key).manifest is None:
+    if this.cp.store.find(node.stage, node.key, take_back=not this.cp.plan).manifest is None:
         raise DamagedCheckpoint(
             f"the forward residuals of round {run.round_index} are missing or damaged. "
-            f"Compute them again first: hybridscreen round campaign.yaml --round {run.round_index}"
+            f"Compute them again first: hybridscreen verify campaign.yaml --repair, or round --round {run.round_index}"
         )
     return node.outputs

@@ -84,6 +84,11 @@ def compute(config: CampaignConfig, round_index: int | None, plan: bool) -> Roun
     standing = stand(this)
     if not intake.enough:
         return publish_waiting(this, intake, standing)
+    return publish_round(this, intake, find_out(this, intake, standing))
+
+
+def find_out(this: Round, intake: Intake, standing: Ref) -> Findings:
+    """All that a round computes. Nothing is published yet."""
     aligned = align(this, intake, standing)
     labels = make_labels.submit(this.cp, "labels", aligned, standing, this.config.readout).result()
     with open_cluster(this.config.compute) as place:  # nothing starts before there is something to compute
@@ -106,8 +111,7 @@ def compute(config: CampaignConfig, round_index: int | None, plan: bool) -> Roun
         {design.round_index: design.platemap for design in this.designs},
         intake.book.troubled(),
     ).result()
-    findings = Findings(model, aligned, labels, standing, omega, decided, evidence, batch, screen, forward)
-    return publish_round(this, intake, findings)
+    return Findings(model, aligned, labels, standing, omega, decided, evidence, batch, screen, forward)
 
 
 def stand(this: Round) -> Ref:
@@ -117,11 +121,13 @@ def stand(this: Round) -> Ref:
     return membership.submit(this.cp, this.library, batches, this.config.batch.veto, vetoed).result()["table"]
 
 
-def prepare(config: CampaignConfig, round_index: int | None, plan: bool) -> tuple[Round, Intake]:
-    """Open the books, take in what arrived, and settle which round it is."""
+def prepare(
+    config: CampaignConfig, round_index: int | None, plan: bool, *, record: bool = True
+) -> tuple[Round, Intake]:
+    """Open the books, take in what arrived, and settle which round it is. With `record`, a new revision is noted."""
     ledger = Ledger.of(config)
     ledger.require_open()
-    if not plan:
+    if record and not plan:
         ledger.revise(config)
     designs, library = ledger.designs(), ledger.library()
     if round_index is not None and not 0 <= round_index < len(designs):

@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 from prefect import flow
 
 from flows.campaign import open_campaign
-from flows.inspection import verify_campaign
 from flows.results import Result, RoundResult
 from flows.round import run_round
+from flows.verifying import verify_campaign
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.reading import read_config
 from tasks.errors import HybridScreenError

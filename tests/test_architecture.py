@@ -113,6 +113,7 @@ def test_help_imports_nothing_that_takes_long():
         "status",
         "diff",
         "verify",
+        "gc",
         "score",
         "demo",
         "serve",

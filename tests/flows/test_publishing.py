@@ -137,7 +137,7 @@ def test_a_crash_while_publishing_leaves_the_old_screen_newest_and_the_next_roun
     assert [screen.number for screen in published_screens(two.ledger.storage)] == [1, 2, 3]
     decisions = [run.summary for run in two.ledger.looks()]
     assert [summary["look"] for summary in decisions] == [1, 2, 3]
-    from flows.inspection import verify_campaign
+    from flows.verifying import verify_campaign
 
     assert verify_campaign(two.config).problems == []
 
