@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 stack-test validity components profiles one-control quality ingest fit predict select rerun preprint deimos stopping inference-set regression noise genes genedisco clean
+.PHONY: demo test lint test-slow test-s3 faults faults-some stack-test validity components profiles one-control quality ingest fit predict select rerun preprint deimos stopping inference-set regression noise genes genedisco clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -21,6 +21,12 @@ test-slow: .venv/dev.stamp        ## tests that take more than some seconds each
 
 test-s3: .venv/dev.stamp          ## everything that speaks S3, against a real Ceph object store on loopback
 	tests/services/with_rgw.sh $(BIN)/python -m pytest -m "not browser" tests/checkpoints tests/flows/test_storages.py tests/infra/test_bucket_policy.py
+
+faults: .venv/dev.stamp            ## kills at every boundary, a failing store, races, losses; records the figures. Two hours on 2 cores
+	$(BIN)/python tests/faults/run.py --record
+
+faults-some: .venv/dev.stamp       ## a part of it: every 16th kill point; 5 minutes on 2 cores
+	$(BIN)/python -m pytest -m faults tests/faults
 
 stack-test: .venv/dev.stamp       ## three rounds through the whole stack and its pages, on loopback; needs PostgreSQL, Redis, Ceph, Chromium
 	tests/services/with_rgw.sh $(BIN)/python -m pytest -m browser tests/infra

@@ -13,6 +13,7 @@ from tasks.checkpoints.keys import sha256
 from tasks.checkpoints.payloads import encode_json
 from tasks.checkpoints.records import NodeRecord
 from tasks.checkpoints.refs import Ref
+from tasks.checkpoints.storage import StorageError
 from tasks.readouts.ingest import PlateHead, Rejection, resolve_copies
 from tasks.readouts.layouts import EXCLUSION_COLUMNS, is_exclusion_log, read_exclusions
 from tasks.readouts.task import heads_of, parse_upload
@@ -74,7 +75,10 @@ def node_of(head: PlateHead) -> str:
 
 def _exclusions(cp: Checkpointer, logs: Mapping[str, Ref], barcodes: Sequence[str], fmt: int) -> pd.DataFrame:
     def read(name: str) -> bytes:
-        return cp.store.storage.read(logs[name].uri)
+        data = cp.store.storage.read(logs[name].uri)
+        if sha256(data) != logs[name].sha256:
+            raise StorageError(f"{logs[name].uri} changed while it was read. Run the round again")
+        return data
 
     tables = [read_exclusions(read, name, barcodes, fmt) for name in sorted(logs)]
     together = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(EXCLUSION_COLUMNS))

@@ -10,13 +10,18 @@ import time
 import uuid
 from typing import Any
 
+from fsspec.asyn import sync
+
+from tasks.checkpoints.keys import sha256
+
 #: Times that a request is sent at most, unless `AWS_MAX_ATTEMPTS` says otherwise. The pauses between them are drawn
 #: from 0 to 1, 2, 4, 8, 16 and 32 s: half a minute on average, longer than the restart of a small store.
 ATTEMPTS = 7
 _PAUSES = (0.2, 0.8, 3.2)  # seconds, where botocore does not ask again by itself
 _BETWEEN_LINES = 10.0  # seconds: many requests wait at once, and one line says it for all
 _REFUSALS = ("PreconditionFailed", "ConditionalRequestConflict", "412")
-_MARK = "writer"
+_ALTERED = "what arrives is not what was written"
+_MARK, _DIGEST = "writer", "sha256"
 
 _log = logging.getLogger("hybridscreen.storage")
 
@@ -68,31 +73,57 @@ class _Teller:
 _teller = _Teller()
 
 
+class AlteredContent(OSError):
+    """What arrived is not what was written: a bit was lost on the way, or where it lies."""
+
+
 def read_whole(file_system: Any, path: str) -> bytes:
     """Content of a file, by one request: s3fs would ask for the size first, to fetch what is large in parts.
 
-    Asked for anew where it breaks off on its way, which botocore's retries do not cover.
+    Asked for anew where it breaks off on its way, which botocore's retries do not cover, or arrives altered.
+
+    Raises:
+        AlteredContent: It arrives altered every time. Where the store keeps no checksums, only what `create` wrote is
+            checked here: payloads are by what their manifests say, and uploads by being read twice.
     """
     for number, pause in enumerate(_PAUSES, start=1):
         try:
-            return bytes(file_system.cat_file(path, max_concurrency=1))
+            return bytes(sync(file_system.loop, _fetch, file_system, path))
         except _broken_off() as error:
             _teller.tell(number, error)
             time.sleep(pause)
-    return bytes(file_system.cat_file(path, max_concurrency=1))
+    return bytes(sync(file_system.loop, _fetch, file_system, path))
+
+
+async def _fetch(file_system: Any, path: str) -> bytes:
+    from botocore.exceptions import FlexibleChecksumError
+
+    bucket, key, _ = file_system.split_path(path)
+    response = await file_system._call_s3("get_object", Bucket=bucket, Key=key)
+    try:
+        async with response["Body"] as body:
+            data = bytes(await body.read())
+    except FlexibleChecksumError as error:  # of a store that keeps checksums
+        raise AlteredContent(_ALTERED) from error
+    expected = response.get("Metadata", {}).get(_DIGEST)
+    if expected is not None and sha256(data) != expected:
+        raise AlteredContent(_ALTERED)
+    return data
 
 
 def create(file_system: Any, path: str, data: bytes) -> bool:
     """Write a file only if there is none, and say whether this call made it.
 
     An answer that is lost makes the client ask again, and then it is refused because of the file that it has made
-    itself. So every call leaves a mark of its own beside the content, and looks for it when it is refused.
+    itself. So every call leaves a mark of its own beside the content, and looks for it when it is refused. Beside it
+    stands the content's digest, for those who read it.
     """
     mark, refusal = uuid.uuid4().hex, OSError()
+    beside = {_MARK: mark, _DIGEST: sha256(data)}
     for pause in (*_PAUSES, 0.0):
         try:
             # In one request up to 5 GiB: at the end of an upload in parts, Ceph 16 does not look at the condition.
-            file_system.pipe_file(path, data, mode="create", chunksize=len(data) + 1, Metadata={_MARK: mark})
+            file_system.pipe_file(path, data, mode="create", chunksize=len(data) + 1, Metadata=beside)
         except OSError as error:
             if not isinstance(error, FileExistsError) and code(error) not in _REFUSALS:
                 raise
@@ -118,7 +149,7 @@ def _broken_off() -> tuple[type[Exception], ...]:
     from aiohttp import ClientPayloadError
     from botocore.exceptions import IncompleteReadError, ResponseStreamingError
 
-    return (ClientPayloadError, IncompleteReadError, ResponseStreamingError, AioReadTimeoutError)
+    return (AlteredContent, ClientPayloadError, IncompleteReadError, ResponseStreamingError, AioReadTimeoutError)
 
 
 def code(error: BaseException) -> str:

@@ -38,6 +38,10 @@ class Entry:
     modified: datetime
 
 
+class AlteredFile(StorageError):
+    """A file arrives, every time, with another content than it was written with."""
+
+
 class Storage:
     """Files below a root, addressed by relative paths with forward slashes.
 
@@ -107,7 +111,8 @@ class Storage:
         except self._refusals as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             more = s3_client.advice(error, self._fs, time.monotonic() - since) if self._is_s3 else ""
-            raise StorageError(f"{self.locate(path)}: {reason.rstrip('.')}. {more}".rstrip(". ")) from error
+            kind = AlteredFile if isinstance(error, s3_client.AlteredContent) else StorageError
+            raise kind(f"{self.locate(path)}: {reason.rstrip('.')}. {more}".rstrip(". ")) from error
 
     def read(self, path: str) -> bytes:
         """Content of a file.
@@ -115,6 +120,7 @@ class Storage:
         Raises:
             FileNotFoundError: If there is none.
             StorageError: If the storage refuses.
+            AlteredFile: If it never arrives as it was created.
         """
         with self._speaking(path):
             full = self._full(path)

@@ -7,7 +7,7 @@ winner's files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from tasks.checkpoints.keys import sha256
 from tasks.checkpoints.manifest import Manifest, Removed, StoredFile, StoredPayload, Withdrawn, read_manifest
 from tasks.checkpoints.payloads import SUFFIX, Payload, content_digest, decode, encode, encode_json, file_digests
 from tasks.checkpoints.refs import Ref
-from tasks.checkpoints.storage import Storage
+from tasks.checkpoints.storage import AlteredFile, Storage
 from tasks.errors import HybridScreenError
 
 _GENERATIONS = 100
@@ -66,7 +66,12 @@ class CheckpointStore:
         withdrawn: Manifest | None = None
         while generation < _GENERATIONS:
             path = f"{checkpoint_folder(stage, key)}/{manifest_name(generation)}"
-            data = self.storage.read_or_none(path)
+            try:
+                data = self.storage.read_or_none(path)
+            except AlteredFile:
+                problem, withdrawn = f"{path} is damaged", None
+                generation += 1
+                continue
             if data is None and withdrawn is None:
                 break
             entry = withdrawn if data is None else read_manifest(data)
@@ -98,9 +103,11 @@ class CheckpointStore:
         if self.verify == "size":
             sizes = {path: self.storage.size(path) for path in wanted}
             return [line for path, file in wanted.items() if (line := _size_problem(path, sizes[path], file))], {}
-        contents = self.storage.read_many(wanted)
-        lines = []
+        contents, altered = self._contents(wanted)
+        lines = [f"payload {path} is damaged" for path in altered]
         for path, file in wanted.items():
+            if path in altered:
+                continue
             data = contents.get(path)
             problem = _size_problem(path, None if data is None else len(data), file)
             if problem is None and data is not None and sha256(data) != file.sha256:
@@ -108,6 +115,20 @@ class CheckpointStore:
             if problem:
                 lines.append(problem)
         return lines, contents
+
+    def _contents(self, paths: Collection[str]) -> tuple[dict[str, bytes], list[str]]:
+        """Contents by path, and the paths of what never arrives as it was written."""
+        try:
+            return self.storage.read_many(paths), []
+        except AlteredFile:
+            found: dict[str, bytes] = {}
+            altered = []
+            for path in paths:
+                try:
+                    found |= self.storage.read_many([path])
+                except AlteredFile:
+                    altered.append(path)
+            return found, altered
 
     def save(
         self, stage: str, key: str, payloads: Mapping[str, Payload], facts: Mapping[str, Any], removed: int = 0

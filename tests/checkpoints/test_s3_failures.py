@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks.checkpoints.storage import Storage, StorageError
+from tasks.checkpoints.payloads import Payload
+from tasks.checkpoints.storage import AlteredFile, Storage, StorageError
+from tasks.checkpoints.store import CheckpointStore
 
 ATTEMPTS = 4
 CALLS = {
@@ -66,6 +68,39 @@ def test_what_breaks_off_on_its_way_is_asked_for_anew(storage, faulty_s3, name):
     faulty_s3.fail("truncated", method="GET")
     with pytest.raises(StorageError, match=rf"Asked {ATTEMPTS} times"):
         do(storage)
+
+
+def test_a_bit_that_is_lost_on_its_way_is_asked_for_anew_and_never_believed(storage, faulty_s3):
+    assert storage.create("claim", b'{"risk": 0.05}')
+    faulty_s3.fail("flipped", times=2, method="GET")
+    assert storage.read("claim") == b'{"risk": 0.05}'
+    faulty_s3.fail("flipped", method="GET")
+    with pytest.raises(AlteredFile, match=r"claim: what arrives is not what was written. Asked 4 times"):
+        storage.read("claim")
+
+
+def test_a_manifest_that_arrives_altered_is_no_checkpoint(storage, faulty_s3):
+    """One digit of it may still be JSON: it is damage, told as the reason, and the next generation follows."""
+    store, facts = CheckpointStore(storage), {"why": "", "started": "", "ended": "", "seconds": 0.0, "worker": ""}
+    facts |= {"node": "a", "version": 1, "params": {}, "inputs": {}, "seed": None, "flow_run": None, "versions": {}}
+    stored = store.save("fit", "ab", {"out": Payload("json", 1)}, facts)
+    faulty_s3.fail("flipped", method="GET", name="manifest.json")
+    found = store.find("fit", "ab")
+    assert (found.manifest, found.generation) == (None, 2)
+    assert found.problem == "checkpoints/fit/ab/ab/manifest.json is damaged"
+    faulty_s3.heal()
+    faulty_s3.fail("flipped", method="GET", name="out-")
+    assert store.find("fit", "ab").problem == f"payload {stored.payloads['out'].uri} is damaged"
+    faulty_s3.heal()
+    assert store.find("fit", "ab").manifest == stored
+
+
+@pytest.mark.parametrize("kind", ["slow", "silence"])
+def test_a_slow_answer_is_waited_for_and_a_silence_ends(storage, faulty_s3, kind, monkeypatch):
+    monkeypatch.setattr(faulty_s3, "silence", 0.2)
+    faulty_s3.fail(kind, times=2)
+    assert storage.read("a/file") == b"content"
+    assert faulty_s3.met[kind] == (1 if kind == "slow" else 2)
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -129,7 +129,6 @@ def test_a_run_whose_process_died_is_marked_as_crashed(lab):
     while api(f"/flow_runs/{run['id']}")[1]["state"]["type"] != "RUNNING":
         assert served.process.poll() is None
         time.sleep(0.2)
-    time.sleep(5)  # its first heartbeat is on its way
     worker = next(each for each in psutil.Process(served.process.pid).children() if "worker" in each.cmdline())
     worker.suspend()  # as after a power cut: nobody is left who could report the run
     try:

@@ -1,14 +1,16 @@
 """A proxy in front of an S3 server that fails as it is told: what the network and a busy store do, on a real socket."""
 
 import http.client
+import re
 import socket
 import struct
 import threading
+import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 import s3fs
 
@@ -20,8 +22,13 @@ ANSWERS = {
     "too many requests": (429, "TooManyRequests", "Too many requests."),
     "conflict": (409, "ConditionalRequestConflict", "A conflicting operation occurred."),
 }
-#: The connection is cut: before the server hears of the request, after it has done it, in the middle of its answer.
-CUTS = ("reset", "answer lost", "truncated")
+#: The connection is cut: before the server hears of the request, after it has done it, in the middle of its answer,
+#: after a long silence.
+CUTS = ("reset", "answer lost", "truncated", "silence")
+#: The answer comes, but in small pieces, with one bit turned (of a request that sends something, of what it sends), or
+#: as a listing that knows of nothing newer than what `remember` was told.
+CHANGES = ("slow", "flipped", "stale")
+KINDS = (*ANSWERS, *CUTS, *CHANGES)
 
 
 @dataclass
@@ -36,10 +43,16 @@ class _Fault:
 
 
 class FaultyS3:
-    """Listens on a free port of loopback and passes on to `upstream`. Requests are counted by method."""
+    """Listens on a free port of loopback and passes on to `upstream`. Requests are counted by method.
 
-    def __init__(self, upstream):
-        self.upstream, self.requests = urlsplit(upstream).netloc, Counter()
+    Attributes:
+        silence: How long nothing is said before the connection is cut [s].
+        met: How many requests met each kind of failure.
+    """
+
+    def __init__(self, upstream, silence=30.0):
+        self.upstream, self.requests, self.met = urlsplit(upstream).netloc, Counter(), Counter()
+        self.silence, self.known = silence, frozenset()
         self._faults, self._lock, self._bucket = [], threading.Lock(), ""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self._server.daemon_threads = True
@@ -64,7 +77,7 @@ class FaultyS3:
 
     def fail(self, kind, times=10**9, method="", name=""):
         """From now on answer so many requests, of this method and with this in their address, by a failure."""
-        assert kind in (*ANSWERS, *CUTS), kind
+        assert kind in KINDS, kind
         with self._lock:
             self._faults.append(_Fault(kind, times, method, name))
 
@@ -73,6 +86,11 @@ class FaultyS3:
         with self._lock:
             self._faults.clear()
             self.requests.clear()
+            self.met.clear()
+
+    def remember(self, keys):
+        """What a stale listing still shows: these keys of a bucket, as far as they are there, and no others."""
+        self.known = frozenset(keys)
 
     def fault_of(self, method, path):
         """The failure that is due for a request, empty if none is."""
@@ -81,6 +99,7 @@ class FaultyS3:
             for fault in self._faults:
                 if fault.meets(method, path):
                     fault.left -= 1
+                    self.met[fault.kind] += 1
                     return fault.kind
         return ""
 
@@ -97,8 +116,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(status, [("Content-Type", "application/xml")], ERROR.format(code=code, message=message).encode())
         elif fault == "reset":
             self._cut()
+        elif fault == "silence":
+            time.sleep(self.proxy.silence)
+            self._cut()
         else:
-            self._pass_on(body, fault)
+            self._pass_on(_flipped(body) if fault == "flipped" and body else body, fault)
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = answer
 
@@ -113,20 +135,33 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "answer lost":
             self._cut()
             return
+        if fault == "stale":
+            data = _stale(data, self.proxy.known)
+        elif fault == "flipped" and not body:
+            data = _flipped(data)
         kept = [(name, value) for name, value in reply.getheaders() if name.lower() not in _HOP_BY_HOP]
         length = reply.getheader("Content-Length") if self.command == "HEAD" else None
-        self._send(reply.status, kept, data, length, whole=fault != "truncated")
+        self._send(reply.status, kept, data, length, fault=fault)
 
-    def _send(self, status, headers, data, length=None, *, whole=True):
+    def _send(self, status, headers, data, length=None, *, fault=""):
         self.send_response_only(status)
         for name, value in headers:
             self.send_header(name, value)
         self.send_header("Content-Length", length or str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data if whole else data[: len(data) // 2])
-        if not whole:
+            self._write(data, fault)
+        if fault == "truncated":
             self._cut()
+
+    def _write(self, data, fault):
+        if fault == "slow":
+            for start in range(0, len(data), step := len(data) // 8 + 1):
+                self.wfile.write(data[start : start + step])
+                self.wfile.flush()
+                time.sleep(0.05)
+        else:
+            self.wfile.write(data if fault != "truncated" else data[: len(data) // 2])
 
     def _cut(self):
         """Close the connection; unread data or not, the client sees it reset."""
@@ -143,4 +178,26 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+def _flipped(data):
+    """The same bytes with one bit turned, in the middle."""
+    at = len(data) // 2
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] if data else data
+
+
+def _stale(listing, known):
+    """A listing without what was not there yet."""
+
+    def is_old(found):
+        name = unquote_plus(found[1].decode())
+        return any(key.startswith(name) if name.endswith("/") else key == name for key in known)
+
+    for pattern in _ENTRIES:
+        listing = pattern.sub(lambda found: found[0] if is_old(found) else b"", listing)
+    return listing
+
+
+_ENTRIES = (
+    re.compile(rb"<Contents>(?:(?!</Contents>).)*?<Key>(.*?)</Key>.*?</Contents>", re.DOTALL),
+    re.compile(rb"<CommonPrefixes>\s*<Prefix>(.*?)</Prefix>\s*</CommonPrefixes>", re.DOTALL),
+)
 _HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
