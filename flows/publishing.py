@@ -58,9 +58,10 @@ def publish_round(this: Round, intake: Intake, found: Findings) -> RoundResult:
         return _result(this, intake, None, "planned", message)
     decision = this.cp.load(found.decided["decision"])
     run = this.ledger.claim_run(_lock(this))
-    fresh = run.summary is None
-    if fresh:
-        run = _write(this, intake, found, run, decision)
+    fresh, known = False, f"nothing new since run {run.number:02d}"
+    if run.summary is None:
+        run, fresh = _write(this, intake, found, run, decision)
+        known = f"another process published run {run.number:02d} first"
     summary = run.summary or {}
     if fresh:
         told = {name: summary[name] for name in ("round", "run", "screen", "stop", "bound")}
@@ -70,12 +71,12 @@ def publish_round(this: Round, intake: Intake, found: Findings) -> RoundResult:
     show_report(this, run, summary["screen"])
     if found.batch is not None:
         show_batch(this, run, this.cp.load(found.batch["batch"]), this.cp.load(found.batch["platemap"]))
-    message = decision["reason"] if fresh else f"nothing new since run {run.number:02d}. {decision['reason']}"
+    message = decision["reason"] if fresh else f"{known}. {decision['reason']}"
     return _result(this, intake, run, "decided" if fresh else "unchanged", message, decision, released)
 
 
-def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Mapping[str, Any]) -> Run:
-    """All files first; the screen's manifest publishes screen and run in one step."""
+def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Mapping[str, Any]) -> tuple[Run, bool]:
+    """All files first; the screen's manifest publishes screen and run in one step. Says whether this run did it."""
     screen = complete_provenance(this.cp.load(found.screen["screen"]), run.number, run.lock)
     contents = screen_files(screen)
     folder = claim_screen(this.ledger.storage, run.round_index, run.number, contents)

@@ -84,6 +84,14 @@ class Run:
         return self.summary is not None and self.summary["status"] == "decided"
 
 
+def _revision(number: int) -> str:
+    return f"revisions/{number:04d}.yaml"
+
+
+def _run_folder(round_index: int, number: int) -> str:
+    return f"{round_folder(round_index)}/runs/{number:02d}"
+
+
 class Ledger:
     """Reads and extends the record of one campaign.
 
@@ -109,7 +117,7 @@ class Ledger:
 
     def config(self, revision: int) -> CampaignConfig:
         """The configuration of a revision."""
-        path = f"revisions/{revision:04d}.yaml"
+        path = _revision(revision)
         return parse_config(self.storage.read(path).decode(), self.storage.locate(path))
 
     def revise(self, config: CampaignConfig) -> int:
@@ -119,16 +127,18 @@ class Ledger:
             UserError: If something that is fixed for the life of a campaign would change.
         """
         numbers = self.revisions()
-        if numbers:
-            last = self.config(numbers[-1])
-            if _without_places(last) == _without_places(config):
-                return numbers[-1]
-            if self.storage.exists(f"{round_folder(0)}/design/design.json"):
-                self._refuse_fixed(last, config)
-        number = (numbers[-1] if numbers else 0) + 1
-        if not self.storage.create(f"revisions/{number:04d}.yaml", dump_config(config).encode()):
-            return self.revise(config)
-        return number
+        number = numbers[-1] if numbers else 0
+        while True:
+            while self.storage.exists(_revision(number + 1)):  # the listing may not know of it yet
+                number += 1
+            if number:
+                last = self.config(number)
+                if _without_places(last) == _without_places(config):
+                    return number
+                if self.storage.exists(f"{round_folder(0)}/design/design.json"):
+                    self._refuse_fixed(last, config)
+            if self.storage.create(_revision(number + 1), dump_config(config).encode()):
+                return number + 1
 
     def _refuse_fixed(self, last: CampaignConfig, config: CampaignConfig) -> None:
         for section, names in _FIXED.items():
@@ -221,18 +231,27 @@ class Ledger:
 
     def runs(self, round_index: int) -> list[Run]:
         """Runs of a round in order, unfinished ones included."""
-        base = f"{round_folder(round_index)}/runs"
-        folders = {int(name): f"{base}/{name}" for name in self.storage.folders(base) if name.isdecimal()}
+        names = [name for name in self.storage.folders(f"{round_folder(round_index)}/runs") if name.isdecimal()]
+        folders = {int(name): _run_folder(round_index, int(name)) for name in names}
         said = self.storage.read_many(f"{folder}/run.json" for folder in folders.values())
-        found = []
-        for number, folder in folders.items():
-            summary, lock = said.get(f"{folder}/run.json"), f"{folder}/round.lock.json"
-            if summary is not None:
-                known = self._json(f"{folder}/run.json", summary)
-                found.append(Run(round_index, number, folder, partial(self._lock, lock), known))
-            elif self.storage.exists(lock):
-                found.append(Run(round_index, number, folder, self._lock(lock), self._committed(round_index, number)))
-        return found
+        told = {number: said.get(f"{folder}/run.json") for number, folder in folders.items()}
+        return [run for number, data in told.items() if (run := self._told(round_index, number, data)) is not None]
+
+    def _run(self, round_index: int, number: int) -> Run | None:
+        """A run by its number, None if nobody has claimed it."""
+        summary = self.storage.read_or_none(f"{_run_folder(round_index, number)}/run.json")
+        return self._told(round_index, number, summary)
+
+    def _told(self, round_index: int, number: int, summary: bytes | None) -> Run | None:
+        """A run from its summary, or, where that is not written yet, from what it has claimed."""
+        folder = _run_folder(round_index, number)
+        lock = f"{folder}/round.lock.json"
+        if summary is not None:
+            known = self._json(f"{folder}/run.json", summary)
+            return Run(round_index, number, folder, partial(self._lock, lock), known)
+        if not self.storage.exists(lock):
+            return None
+        return Run(round_index, number, folder, self._lock(lock), self._committed(round_index, number))
 
     def _lock(self, path: str) -> RoundLock:
         data = self.storage.read_or_none(path)
@@ -253,14 +272,16 @@ class Ledger:
     def claim_run(self, lock: RoundLock) -> Run:
         """The run of this lock: the newest one if its lock is the same, else a new one of the next number."""
         data = encode_json(lock.model_dump(mode="json"))
+        runs = self.runs(lock.round)
+        last, number = (runs[-1], runs[-1].number) if runs else (None, 0)
         while True:
-            runs = self.runs(lock.round)
-            if runs and runs[-1].lock.nodes == lock.nodes:
-                return runs[-1] if runs[-1].summary is None else self._close(runs[-1], runs[-1].summary)
-            number = (runs[-1].number if runs else 0) + 1
-            folder = f"{round_folder(lock.round)}/runs/{number:02d}"
+            while (newer := self._run(lock.round, number + 1)) is not None:  # the listing may not know of it yet
+                last, number = newer, newer.number
+            if last is not None and last.lock.nodes == lock.nodes:
+                return last if last.summary is None else self._close(last, last.summary)
+            folder = _run_folder(lock.round, number + 1)
             if self.storage.create(f"{folder}/round.lock.json", data):
-                return Run(lock.round, number, folder, lock, None)
+                return Run(lock.round, number + 1, folder, lock, None)
 
     def finish_run(self, run: Run, files: Mapping[str, str], summary: Mapping[str, Any]) -> Run:
         """Write the files of a run, then `run.json`, which makes it finished. Gives the finished run."""
@@ -269,7 +290,7 @@ class Ledger:
 
     def publish_run(
         self, run: Run, screen: str, contents: Mapping[str, bytes], files: Mapping[str, str], summary: Mapping[str, Any]
-    ) -> Run:
+    ) -> tuple[Run, bool]:
         """Publish a hybrid screen and its run. Before the screen's manifest is there, neither is; then, both are.
 
         Args:
@@ -280,12 +301,12 @@ class Ledger:
             summary: What `run.json` will say.
 
         Returns:
-            The finished run.
+            The finished run, and whether this call published it: of several that compute a run at once, one does.
         """
         write_screen(self.storage, screen, contents)
         self._write_files(run, files)
-        commit_screen(self.storage, screen, run.round_index, run.number, contents, summary)
-        return self._close(run, summary)
+        won = commit_screen(self.storage, screen, run.round_index, run.number, contents, summary)
+        return self._close(run, summary), won
 
     def _write_files(self, run: Run, files: Mapping[str, str]) -> None:
         for name, text in files.items():

@@ -118,10 +118,10 @@ def write_screen(storage: Storage, folder: str, files: Mapping[str, bytes]) -> N
 
 def commit_screen(
     storage: Storage, folder: str, round_index: int, run: int, files: Mapping[str, bytes], summary: Mapping[str, Any]
-) -> None:
-    """Publish a written screen, and with it the run's summary, in one step."""
+) -> bool:
+    """Publish a written screen, and with it the run's summary, in one step; False if another writer was first."""
     manifest = {"round": round_index, "run": run, "files": _digests(files), "summary": dict(summary)}
-    storage.create(f"{folder}/manifest.json", encode_json(manifest))
+    return storage.create(f"{folder}/manifest.json", encode_json(manifest))
 
 
 def copy_screen(storage: Storage, screen: PublishedScreen, target: Storage) -> bool:

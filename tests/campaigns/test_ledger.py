@@ -189,3 +189,15 @@ def test_first_entries_keep_the_first_arm_of_a_released_member():
     table = first_entries({0: BATCH, 2: later}).set_index("perturbation")
     assert table.loc["NA"].tolist() == [0, "audit"]
     assert table.loc["007"].tolist() == [0, "initial"]
+
+
+def test_a_listing_that_lags_behind_costs_no_number_and_no_end(ledger, monkeypatch):
+    """Some stores show a new name a moment later: what is there is found by being refused, and read."""
+    ledger.revise(config())
+    first = ledger.claim_run(lock(0))
+    monkeypatch.setattr(ledger.storage, "folders", lambda prefix: [])
+    monkeypatch.setattr(ledger.storage, "list", lambda prefix="": [])
+    assert ledger.claim_run(lock(0)) == first
+    assert [ledger.claim_run(lock(0, key * 64)).number for key in "1221"] == [2, 3, 3, 4]
+    assert ledger.revise(config()) == 1
+    assert [ledger.revise(config(readout={"unit": unit})) for unit in ("mM", "nM", "nM", "mM")] == [2, 3, 3, 4]

@@ -44,7 +44,7 @@ def publish(storage, key="0", word="first"):
     files = contents(word)
     folder = claim_screen(storage, 0, run.number, files)
     summary = {"status": "decided", "screen": folder, "round": 0, "run": run.number, "word": word}
-    return ledger.publish_run(run, folder, files, {"decision.json": word, "report.html": folder}, summary)
+    return ledger.publish_run(run, folder, files, {"decision.json": word, "report.html": folder}, summary)[0]
 
 
 def words(storage):
@@ -156,6 +156,15 @@ def test_one_round_twice_at_once_has_one_number(tmp_path, repeat):
     url = str(tmp_path)
     side_by_side([lambda: publish(Storage(url), "0", "one")] * 3)
     assert state(Storage(url)) == (["one"], ["one"])
+
+
+def test_of_two_writers_of_one_run_one_publishes_it_and_the_other_is_told(tmp_path):
+    ledger, files = Ledger(Storage(str(tmp_path))), contents("same")
+    run = ledger.claim_run(lock())
+    folder, summary = claim_screen(ledger.storage, 0, run.number, files), {"status": "decided", "word": "same"}
+    told = [ledger.publish_run(run, folder, files, {}, summary) for _ in range(2)]
+    assert [won for _, won in told] == [True, False]
+    assert told[0][0] == told[1][0]
 
 
 @pytest.mark.parametrize("repeat", range(10))

@@ -109,7 +109,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
             )
-        for _ in range(1200):
+        for _ in range(6000):  # a busy machine takes minutes
             assert self.process.poll() is None, (self.folder / "server.log").read_text()
             try:
                 self("/health")
