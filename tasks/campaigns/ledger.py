@@ -231,7 +231,8 @@ class Ledger:
 
     def runs(self, round_index: int) -> list[Run]:
         """Runs of a round in order, unfinished ones included."""
-        names = [name for name in self.storage.folders(f"{round_folder(round_index)}/runs") if name.isdecimal()]
+        listed = self.storage.folders(f"{round_folder(round_index)}/runs")
+        names = sorted((name for name in listed if name.isdecimal()), key=int)
         folders = {int(name): _run_folder(round_index, int(name)) for name in names}
         said = self.storage.read_many(f"{folder}/run.json" for folder in folders.values())
         told = {number: said.get(f"{folder}/run.json") for number, folder in folders.items()}

@@ -1,4 +1,4 @@
-"""A small round on S3 while the store fails: for a moment, and for good until it is mended and the round started again."""
+"""A small round on S3 while the store fails: for a moment, or until it is mended and the round started again."""
 
 import os
 import uuid

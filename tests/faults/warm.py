@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boundaries as watching
@@ -101,6 +102,12 @@ def abandon(path, decision, barcode, note):
     return plates.repeat_plates(path, decision, [barcode], note)
 
 
+def threads(path, count):
+    """The same round in so many threads of this process at once."""
+    with ThreadPoolExecutor(int(count)) as pool:
+        return json.dumps([result.model_dump(mode="json") for result in pool.map(round.run_round, [path] * int(count))])
+
+
 DO = {
     "open": campaign.open_campaign,
     "round": round.run_round,
@@ -110,6 +117,7 @@ DO = {
     "upload": upload,
     "measure": measure,
     "self-test": self_test.self_test,
+    "threads": threads,
 }
 
 
@@ -140,21 +148,42 @@ def carry_out(order):
     out.write_text(json.dumps(told))
 
 
+def crowd(order):
+    """Statuses of many processes that carry out the same order at the same moment, each with an answer of its own."""
+    begin, go = os.pipe()
+    children = []
+    for number in range(order["crowd"]):
+        child = os.fork()
+        if child == 0:
+            os.close(go)
+            os.read(begin, 1)  # ends for all of them when the other end is closed
+            perform(order | {"out": f"{order['out']}.{number}.json"})
+        children.append(child)
+    os.close(begin)
+    os.close(go)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def perform(order):
+    """Carry out an order in this process, which ends with it."""
+    status = 1
+    try:
+        log = os.open(order["out"] + ".log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        carry_out(order)
+        status = 0
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
 def fork(order):
     """Status of the process that carried out an order: 0, or minus a signal, or 124 after too long a time."""
     child = os.fork()
     if child == 0:
-        status = 1
-        try:
-            log = os.open(order["out"] + ".log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            carry_out(order)
-            status = 0
-        except BaseException:  # noqa: BLE001
-            traceback.print_exc()
-        finally:
-            os._exit(status)
+        perform(order)
     deadline = time.monotonic() + order.get("seconds", SECONDS)
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -180,7 +209,8 @@ def main():
         put_manifests_first()
     say(ready=os.getpid())
     for line in sys.stdin:
-        say(status=fork(json.loads(line)))
+        order = json.loads(line)
+        say(status=crowd(order) if "crowd" in order else fork(order))
 
 
 if __name__ == "__main__":

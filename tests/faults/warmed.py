@@ -64,7 +64,7 @@ class Warm:
             do: What (`warm.DO`), with its arguments.
             how: `kill`, `options`, `environment`, `watch`, `seconds`.
         """
-        out = self.folder / f"{uuid.uuid4().hex[:12]}.json"
+        out = self._last = self.folder / f"{uuid.uuid4().hex[:12]}.json"
         order = {"do": do, "arguments": [str(each) for each in arguments], "out": str(out), **how}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -75,6 +75,12 @@ class Warm:
         run = out.with_suffix(".run")
         flow_run = run.read_text() if run.exists() else None
         return json.loads(line)["status"], answer, flow_run
+
+    def crowd(self, count, do, *arguments, **how):
+        """Answers of so many processes that carry out an order at the same moment."""
+        statuses, _, _ = self.order(do, *arguments, crowd=count, watch=False, **how)
+        assert set(statuses) == {0}, statuses
+        return [json.loads(path.read_text()) for path in sorted(self.folder.glob(f"{self._last.name}.*.json"))]
 
     def end(self):
         self._process.stdin.close()
