@@ -9,7 +9,7 @@ from flows.registry import find_campaign
 from flows.results import Opened
 from tasks.batches.task import check_batch, design_files, initial_design
 from tasks.campaigns.config import CampaignConfig
-from tasks.campaigns.designs import OPENING, read_table, release, round_folder
+from tasks.campaigns.designs import OPENING, release, round_folder, stored_table
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.library import read_library
 from tasks.campaigns.reading import read_config
@@ -79,7 +79,7 @@ def register(config: CampaignConfig, library: anndata.AnnData, design: dict[str,
     ledger.register_library(library)
     revision = ledger.revise(config)
     released, newly = release(ledger.storage, 0, design, OPENING)
-    batch, platemap = (read_table(ledger.storage.read(ref.uri).decode()) for ref in (released.batch, released.platemap))
+    batch, platemap = (stored_table(ledger.storage, ref.uri) for ref in (released.batch, released.platemap))
     return Opened(
         campaign=config.campaign.name,
         location=ledger.storage.url,

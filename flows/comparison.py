@@ -1,13 +1,11 @@
 """`hybridscreen diff`: two published screens of a campaign beside each other. Read-only, no flow."""
 
-import io
 from collections import Counter
-
-import pandas as pd
 
 from flows.console import at_least
 from flows.results import Result
 from tasks.campaigns.config import CampaignConfig
+from tasks.campaigns.designs import stored_table
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.screens import PublishedScreen, published_screens
 from tasks.checkpoints.payloads import decode
@@ -51,7 +49,7 @@ def _side(ledger: Ledger, published: PublishedScreen) -> Side:
     if run is None:
         where = f"screen {published.number}"
         raise UserError("the run behind the screen is gone", where=where, todo="Look at: hybridscreen verify")
-    plates = pd.read_csv(io.BytesIO(ledger.storage.read(f"{run.folder}/plates.csv")), dtype=str, keep_default_na=False)
+    plates = stored_table(ledger.storage, f"{run.folder}/plates.csv")
     screen = decode("anndata", published.read(ledger.storage, ZARR))
     return Side(published.number, published.round_index, published.run, screen, run.lock, plates)
 

@@ -11,6 +11,7 @@ from flows.parts import Intake
 from flows.uploads import Uploads, read_uploads
 from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.designs import Design, read_table
+from tasks.campaigns.ids import looks, spelled
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.marks import Mark, read_marks
 from tasks.campaigns.plates import Attempt, PlateBook, keep_book
@@ -44,7 +45,10 @@ def take_in(
     # Later designs may be there already when a round is computed again; what it says must not depend on them.
     upto = {barcode: at for barcode, at in planned.items() if at <= number}
     outcomes = _judge(cp, ledger, config, [head for head in known if head.barcode in upto], uploads, platemaps, upto)
-    rejections = [*uploads.rejections, *(_unknown(head) for head in uploads.plates if head.barcode not in planned)]
+    rejections = [
+        *uploads.rejections,
+        *(_unknown(head, planned) for head in uploads.plates if head.barcode not in planned),
+    ]
     platemaps = {at: ref for at, ref in platemaps.items() if at <= number}
     tables = {at: table for at, table in tables.items() if at <= number}
     marks = read_marks(ledger.storage, range(number + 1))
@@ -130,6 +134,9 @@ def _refused(key: str) -> Attempt:
     return Attempt(barcode, int(attempt), "", False, (reason,), readable=False)
 
 
-def _unknown(head: PlateHead) -> dict[str, Any]:
+def _unknown(head: PlateHead, planned: Mapping[str, int]) -> dict[str, Any]:
     reason = f"unknown barcode {head.barcode!r}; expected a plate of a released design"
+    alike = next((barcode for barcode in planned if looks(barcode) == looks(head.barcode)), None)
+    if alike is not None:
+        reason += f". It looks like {alike!r}, but is written {spelled(head.barcode)}"
     return Rejection(head.source, head.barcode, None, reason).as_row()

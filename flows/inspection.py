@@ -1,22 +1,20 @@
 """Read-only looks at a campaign: where it stands, and its plates."""
 
-import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from flows.results import Plates, Result
 from tasks.campaigns.config import CampaignConfig
-from tasks.campaigns.designs import read_table, round_folder
+from tasks.campaigns.designs import round_folder, stored_table
 from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.lifecycle import PlateState
 from tasks.campaigns.marks import read_marks
-from tasks.campaigns.plates import PlateRecord, marked
+from tasks.campaigns.plates import PlateRecord, marked, read_book
+from tasks.checkpoints.record_files import read_record
 
 _RECORD = ["round", "barcode", "attempt", "run", "state", "reason"]
 
@@ -55,23 +53,10 @@ def campaign_plates(ledger: Ledger) -> list[PlateRecord]:
     finished = [run for design in designs for run in ledger.runs(design.round_index) if run.summary is not None]
     known: list[PlateRecord] = []
     if finished:
-        table = pd.read_csv(
-            io.BytesIO(ledger.storage.read(f"{finished[-1].folder}/plates.csv")), dtype=str, keep_default_na=False
-        )
-        known = [
-            PlateRecord(
-                int(row["round"]),
-                row["barcode"],
-                int(row["attempt"]),
-                row["run"],
-                PlateState(row["state"]),
-                row["reason"],
-            )
-            for row in table.to_dict("records")
-        ]
+        known = read_book(ledger.storage, f"{finished[-1].folder}/plates.csv")
     judged = {record.barcode for record in known}
     for design in designs:
-        platemap = read_table(ledger.storage.read(design.platemap.uri).decode())
+        platemap = stored_table(ledger.storage, design.platemap.uri)
         known += [
             PlateRecord(design.round_index, barcode, 1, "", PlateState.PLANNED, "not yet received")
             for barcode in sorted(set(platemap["barcode"]) - judged)
@@ -99,7 +84,7 @@ def campaign_status(config: CampaignConfig) -> Status:
         if record.barcode not in newest or not newest[record.barcode].state.is_used or record.state.is_used:
             newest[record.barcode] = record
     library, looks = ledger.library(), ledger.looks()
-    decision = json.loads(storage.read(f"{looks[-1].folder}/decision.json")) if looks else None
+    decision = _decision(ledger, f"{looks[-1].folder}/decision.json") if looks else None
     return Status(
         campaign=config.campaign.name,
         location=storage.url,
@@ -113,8 +98,13 @@ def campaign_status(config: CampaignConfig) -> Status:
     )
 
 
+def _decision(ledger: Ledger, path: str) -> dict[str, Any]:
+    decision: dict[str, Any] = read_record(ledger.storage, path, ledger.storage.read(path), dict[str, Any])
+    return decision
+
+
 def _round_status(ledger: Ledger, number: int, plates: Sequence[PlateRecord]) -> RoundStatus:
-    platemap = read_table(ledger.storage.read(f"{round_folder(number)}/design/platemap.csv").decode())
+    platemap = stored_table(ledger.storage, f"{round_folder(number)}/design/platemap.csv")
     planned = platemap["barcode"].nunique()
     states = Counter(record.state.value for record in plates if record.round == number)
     run = ledger.last_decided(number)

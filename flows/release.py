@@ -11,7 +11,7 @@ from flows.forms import CampaignName, OptionalNote, RoundIndex, Vetoes
 from flows.registry import find_campaign
 from flows.results import Released
 from tasks.campaigns.answers import Answer, Decision, make_answer, read_answers, write_answer
-from tasks.campaigns.designs import BATCH, PLATEMAP, Design, read_design, read_table, release, round_folder
+from tasks.campaigns.designs import BATCH, PLATEMAP, Design, read_design, release, round_folder, stored_table
 from tasks.campaigns.ledger import Ledger, Run
 from tasks.campaigns.reading import read_config
 from tasks.errors import UserError
@@ -101,7 +101,7 @@ def settle(
     if known is not None:
         where = f"design of round {run.round_index + 1}"
         raise UserError(f"is released: too late to {decision} anything of it", where=where, got=known.source)
-    batch = read_table(storage.read(f"{run.folder}/proposal/{BATCH}").decode())
+    batch = stored_table(storage, f"{run.folder}/proposal/{BATCH}")
     earlier = read_answers(storage, range(run.round_index + 1))
     answer = make_answer(batch, (run.round_index, run.number), decision, vetoed, note, now, earlier)
     newly = write_answer(storage, answer)

@@ -1,12 +1,12 @@
 """One round: ingest → align → fit → predict → Ω → stop? → choose → publish. A rerun computes only what changed."""
 
-import json
 from contextlib import nullcontext
 from typing import Any, cast
 
 from prefect import flow
 from prefect.runtime import flow_run
 from prefect.states import Completed
+from pydantic import BaseModel
 
 from flows.alignment import align
 from flows.campaign import checked_config
@@ -29,6 +29,7 @@ from tasks.campaigns.task import membership
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import digest
 from tasks.checkpoints.progress import Watch, current_listener, listening
+from tasks.checkpoints.record_files import read_record
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.store import CheckpointStore
 from tasks.ensembles.cluster import open_cluster
@@ -196,12 +197,18 @@ def look(
     return decided, evidence
 
 
+class _Decision(BaseModel):
+    """What a later round reads of `decision.json`."""
+
+    control: ControlEvidence | None = None
+
+
 def earlier_controls(this: Round) -> list[ControlEvidence]:
     """The random control in the newest run of every earlier round that tells it."""
     runs = [run for number in range(this.number) if (run := this.ledger.last_decided(number))]
     found = this.ledger.storage.read_many(f"{run.folder}/decision.json" for run in runs)
-    told = [json.loads(found[path]).get("control") for path in sorted(found)]
-    return [ControlEvidence.model_validate(control) for control in told if control is not None]
+    told = [read_record(this.ledger.storage, path, found[path], _Decision) for path in sorted(found)]
+    return [decision.control for decision in told if decision.control is not None]
 
 
 def earlier_looks(this: Round, evidence: str) -> tuple[list[tuple[int, float]], float | None]:

@@ -1,8 +1,27 @@
 """The errors that a user of the pipeline may meet."""
 
+_LONGEST, _END = 2000, 400
+
+
+def one_line(text: str) -> str:
+    """Text as one line that is safe to show: blanks joined, what cannot be seen escaped, its middle left out if long.
+
+    What a message quotes comes from files and may hold anything: a control character could rewrite a terminal, a mark
+    of direction could make a name look like another one.
+    """
+    line = " ".join(text.split())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST - _END]} … {line[-_END:]}"
+    if line.isprintable():
+        return line
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
+
 
 class HybridScreenError(Exception):
-    """Base of every error that this project raises on purpose."""
+    """Base of every error that this project raises on purpose. Its text is always one printable line."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class UserError(HybridScreenError):
@@ -31,7 +50,7 @@ class UserError(HybridScreenError):
             line += "; " + ", ".join(facts)
         if self.todo:
             line += f". {self.todo}"
-        return " ".join(line.split())
+        return line
 
 
 class NumericalError(HybridScreenError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ import pandas as pd
 from tasks.campaigns.designs import round_folder
 from tasks.checkpoints.keys import digest
 from tasks.checkpoints.payloads import encode_json
+from tasks.checkpoints.record_files import read_record
 from tasks.checkpoints.storage import Storage
 from tasks.errors import UserError
 
@@ -99,10 +99,14 @@ def write_answer(storage: Storage, answer: Answer) -> bool:
 
 
 def read_answers(storage: Storage, rounds: Iterable[int]) -> list[Answer]:
-    """Answers to what some rounds proposed, oldest first."""
+    """Answers to what some rounds proposed, oldest first.
+
+    Raises:
+        DamagedCheckpoint: One of them is damaged.
+    """
     paths = [path for number in rounds for path in storage.list(_folder(number))]
-    found = [json.loads(data) for _, data in sorted(storage.read_many(paths).items())]
-    answers = [Answer(**{**content, "vetoed": tuple(content["vetoed"])}) for content in found]
+    found = storage.read_many(paths)
+    answers = [read_record(storage, path, data, Answer) for path, data in sorted(found.items())]
     return sorted(answers, key=lambda each: (each.round, each.run, each.at))
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
 from tasks.checkpoints.keys import sha256
 from tasks.checkpoints.payloads import encode_json
+from tasks.checkpoints.record_files import read_record
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.storage import Storage
+from tasks.checkpoints.store import DamagedCheckpoint
 from tasks.errors import UserError
 
 PLATEMAP, BATCH = "platemap.csv", "batch.csv"
@@ -22,6 +25,22 @@ _COLUMNS: dict[str, type] = {
     **dict.fromkeys(["row", "column", "replicate", "rank", "mode"], int),
     "score": float,
 }
+
+
+class DesignClaim(BaseModel):
+    """`design.json`: what was released, and the digest of each of its files."""
+
+    model_config = ConfigDict(frozen=True)
+
+    round: int
+    source: str
+    files: dict[str, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]]
+
+    @model_validator(mode="after")
+    def _has_its_tables(self) -> DesignClaim:
+        if not {PLATEMAP, BATCH} <= self.files.keys():
+            raise ValueError(f"{PLATEMAP} and {BATCH} belong to every design")
+        return self
 
 
 @dataclass(frozen=True)
@@ -45,11 +64,27 @@ def table_text(frame: pd.DataFrame) -> str:
 
 
 def read_table(text: str) -> pd.DataFrame:
-    """A table of a design from its CSV text. Ids such as NA or 007 stay text."""
+    """A table of a design from its CSV text. Ids such as NA or 007 stay text.
+
+    Raises:
+        ValueError: It is not such a table.
+    """
     frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     if "score" in frame.columns:
         frame["score"] = pd.to_numeric(frame["score"])  # no score is an empty cell
     return frame.astype({name: kind for name, kind in _COLUMNS.items() if name in frame.columns})
+
+
+def stored_table(storage: Storage, path: str) -> pd.DataFrame:
+    """A table of a design by its path.
+
+    Raises:
+        DamagedCheckpoint: It is not such a table.
+    """
+    try:
+        return read_table(storage.read(path).decode())
+    except (ValueError, OverflowError) as error:
+        raise DamagedCheckpoint(f"{storage.locate(path)} is damaged: {error}") from error
 
 
 def release(storage: Storage, round_index: int, texts: Mapping[str, str], source: str) -> tuple[Design, bool]:
@@ -71,7 +106,7 @@ def release(storage: Storage, round_index: int, texts: Mapping[str, str], source
     files = {name: sha256(text.encode()) for name, text in texts.items()}
     claim = {"round": round_index, "source": source, "files": files}
     created = storage.create(f"{folder}/design.json", encode_json(claim))
-    if created or json.loads(storage.read(f"{folder}/design.json"))["files"] == files:
+    if created or read_claim(storage, folder).files == files:
         for name, text in texts.items():
             storage.create(f"{folder}/{name}", text.encode())
     design = read_design(storage, round_index)
@@ -87,27 +122,48 @@ def read_design(storage: Storage, round_index: int) -> Design | None:
 
     Raises:
         UserError: The opening was cut short, which only opening again can complete.
+        DamagedCheckpoint: `design.json` is damaged, or the proposal that it names is gone.
     """
     folder = f"{round_folder(round_index)}/design"
     try:
-        claim = json.loads(storage.read(f"{folder}/design.json"))
+        claim = read_claim(storage, folder)
     except FileNotFoundError:
         return None
     there = set(storage.list(folder))
-    for name in claim["files"]:
+    for name in claim.files:
         if f"{folder}/{name}" in there:
             continue
-        if claim["source"] == OPENING and name not in (PLATEMAP, BATCH):
+        if claim.source == OPENING and name not in (PLATEMAP, BATCH):
             continue  # nothing here needs it; `verify` names it, and opening again writes it
-        if claim["source"] == OPENING:
+        if claim.source == OPENING:
             raise UserError(
                 "the opening of this campaign was cut short",
                 where=storage.locate(f"{folder}/{name}"),
                 todo="Complete it: hybridscreen open campaign.yaml",
             )
-        storage.create(f"{folder}/{name}", storage.read(f"{claim['source']}/proposal/{name}"))
-    refs = {name: Ref(uri=f"{folder}/{name}", sha256=claim["files"][name], kind="text") for name in (PLATEMAP, BATCH)}
-    return Design(round_index, refs[PLATEMAP], refs[BATCH], claim["source"])
+        storage.create(f"{folder}/{name}", _proposed(storage, claim.source, name))
+    refs = {name: Ref(uri=f"{folder}/{name}", sha256=claim.files[name], kind="text") for name in (PLATEMAP, BATCH)}
+    return Design(round_index, refs[PLATEMAP], refs[BATCH], claim.source)
+
+
+def read_claim(storage: Storage, folder: str) -> DesignClaim:
+    """`design.json` of a design's folder.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DamagedCheckpoint: It is damaged.
+    """
+    path = f"{folder}/design.json"
+    return read_record(storage, path, storage.read(path), DesignClaim)
+
+
+def _proposed(storage: Storage, source: str, name: str) -> bytes:
+    """A file of the proposal that a design was released from."""
+    path = f"{source}/proposal/{name}"
+    try:
+        return storage.read(path)
+    except FileNotFoundError as error:
+        raise DamagedCheckpoint(f"{storage.locate(path)} is missing, and a released design needs it") from error
 
 
 def first_entries(batches: Mapping[int, pd.DataFrame]) -> pd.DataFrame:

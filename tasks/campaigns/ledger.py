@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -15,8 +14,11 @@ from tasks.campaigns.config import CampaignConfig
 from tasks.campaigns.designs import Design, read_design, round_folder
 from tasks.campaigns.reading import dump_config, parse_config
 from tasks.campaigns.screens import commit_screen, published_screens, write_screen
+from tasks.campaigns.summaries import read_summary
 from tasks.checkpoints.keys import digest, sha256
+from tasks.checkpoints.manifest import StoredPayload
 from tasks.checkpoints.payloads import Payload, encode, encode_json
+from tasks.checkpoints.record_files import read_record
 from tasks.checkpoints.records import RoundLock
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.storage import Storage
@@ -118,7 +120,11 @@ class Ledger:
     def config(self, revision: int) -> CampaignConfig:
         """The configuration of a revision."""
         path = _revision(revision)
-        return parse_config(self.storage.read(path).decode(), self.storage.locate(path))
+        try:
+            text = self.storage.read(path).decode()
+        except UnicodeDecodeError as error:
+            raise DamagedCheckpoint(f"{self.storage.locate(path)} is damaged: not UTF-8") from error
+        return parse_config(text, self.storage.locate(path))
 
     def revise(self, config: CampaignConfig) -> int:
         """Record the configuration as a new revision if it differs from the newest.
@@ -194,11 +200,17 @@ class Ledger:
 
     def library(self) -> Ref | None:
         """Reference to the registered library, None before the campaign is opened."""
-        try:
-            stored = self._json(_LIBRARY_MANIFEST, self.storage.read(_LIBRARY_MANIFEST))
-        except FileNotFoundError:
-            return None
-        return Ref(uri=stored["uri"], sha256=stored["sha256"], kind="anndata", shape=stored["shape"])
+        stored = self.library_files()
+        return None if stored is None else stored.ref()
+
+    def library_files(self) -> StoredPayload | None:
+        """The registered library with its files, None before the campaign is opened.
+
+        Raises:
+            DamagedCheckpoint: Its manifest is damaged.
+        """
+        data = self.storage.read_or_none(_LIBRARY_MANIFEST)
+        return None if data is None else read_record(self.storage, _LIBRARY_MANIFEST, data, StoredPayload)
 
     # Designs and uploads
 
@@ -248,7 +260,7 @@ class Ledger:
         folder = _run_folder(round_index, number)
         lock = f"{folder}/round.lock.json"
         if summary is not None:
-            known = self._json(f"{folder}/run.json", summary)
+            known = read_summary(self.storage, f"{folder}/run.json", summary)
             return Run(round_index, number, folder, partial(self._lock, lock), known)
         if not self.storage.exists(lock):
             return None
@@ -258,7 +270,7 @@ class Ledger:
         data = self.storage.read_or_none(path)
         if data is None:
             raise DamagedCheckpoint(f"{self.storage.locate(path)} is missing")
-        return RoundLock.model_validate(self._json(path, data))
+        return read_record(self.storage, path, data, RoundLock)
 
     def last_decided(self, round_index: int) -> Run | None:
         """The newest run of a round that came to a decision."""
@@ -268,7 +280,7 @@ class Ledger:
     def looks(self) -> list[Run]:
         """All decided runs of all rounds, in the order their screens were published."""
         decided = [run for design in self.designs() for run in self.runs(design.round_index) if run.decided]
-        return sorted(decided, key=lambda run: str((run.summary or {})["screen"]))
+        return sorted(decided, key=lambda run: str((run.summary or {}).get("screen", "")))
 
     def claim_run(self, lock: RoundLock) -> Run:
         """The run of this lock: the newest one if its lock is the same, else a new one of the next number."""
@@ -315,15 +327,10 @@ class Ledger:
 
     def _close(self, run: Run, summary: Mapping[str, Any]) -> Run:
         self.storage.create(f"{run.folder}/run.json", encode_json(dict(summary)))
-        return replace(run, summary=json.loads(self.storage.read(f"{run.folder}/run.json")))
+        path = f"{run.folder}/run.json"
+        return replace(run, summary=read_summary(self.storage, path, self.storage.read(path)))
 
     def _committed(self, round_index: int, run: int) -> Mapping[str, Any] | None:
         """Summary of a run whose screen was published, but which a crash kept from writing its own."""
         known = [s for s in published_screens(self.storage) if (s.round_index, s.run) == (round_index, run)]
         return known[0].summary if known else None
-
-    def _json(self, path: str, data: bytes) -> Any:
-        try:
-            return json.loads(data)
-        except ValueError as error:
-            raise DamagedCheckpoint(f"{self.storage.locate(path)} is damaged: not JSON") from error

@@ -13,12 +13,15 @@ import pandas as pd
 
 from tasks.campaigns.annotation import storable_annotation, unique_names
 from tasks.campaigns.config import LibrarySection
+from tasks.campaigns.ids import USABLE, look_alike, spelled, usable
+from tasks.campaigns.library_trial import try_library
+from tasks.campaigns.parquet_files import read_parquet
 from tasks.checkpoints.payloads import decode
 from tasks.checkpoints.storage import Storage
 from tasks.errors import UserError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_MAX_ID = 200
+_CELLS, _CELLS_PER_BYTE = 4_000_000, 100  # of a Parquet file: fingerprints take less than a bit for each
 
 
 def read_library(section: LibrarySection, without: Collection[str] = ()) -> anndata.AnnData:
@@ -72,23 +75,34 @@ def _read_table(storage: Storage, name: str, suffix: str, id_column: str) -> pd.
     data = io.BytesIO(_read_bytes(storage, name))
     try:
         if suffix == ".parquet":
-            return pd.read_parquet(data)
+            return read_parquet(data.getvalue(), lambda names: names, _CELLS, _CELLS_PER_BYTE)
+        _check_header(data.getvalue(), _SEPARATORS[suffix])
         return pd.read_csv(data, sep=_SEPARATORS[suffix], converters={id_column: str})
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         raise UserError("the library cannot be read", where=storage.locate(name), got=error) from error
 
 
 def _read_anndata(storage: Storage, name: str, suffix: str) -> anndata.AnnData:
+    hdf5 = suffix == ".h5ad"
+    found = {name + "/": _read_bytes(storage, name)} if hdf5 else storage.read_many(storage.list(name))
+    if not found:
+        raise UserError("no such library", where=storage.locate(name), todo="Correct library.uri.")
+    files = {path[len(name) + 1 :]: data for path, data in found.items()}
     try:
-        if suffix == ".h5ad":
-            return anndata.read_h5ad(io.BytesIO(_read_bytes(storage, name)))
-        files = storage.read_many(storage.list(name))
-        if not files:
-            raise UserError("no such library", where=storage.locate(name), todo="Correct library.uri.")
-        loaded: anndata.AnnData = decode("anndata", {path[len(name) + 1 :]: data for path, data in files.items()})
-    except (OSError, KeyError, ValueError) as error:
+        try_library(suffix[1:], files)
+        loaded: anndata.AnnData = anndata.read_h5ad(io.BytesIO(files[""])) if hdf5 else decode("anndata", files)
+    except Exception as error:  # anndata hardly checks what it reads, and stumbles over it in many ways
         raise UserError("the library is not AnnData", where=storage.locate(name), got=error) from error
     return loaded
+
+
+def _check_header(data: bytes, separator: str) -> None:
+    """Refuse a column that is named twice: pandas would read the second one under another name."""
+    first = pd.read_csv(io.BytesIO(data), sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
+    names = first.iloc[0].tolist()
+    double = next((name for name in names if names.count(name) > 1 and name), None)
+    if double is not None:
+        raise ValueError(f"column {double!r} stands there more than once")
 
 
 def _from_table(table: pd.DataFrame, section: LibrarySection, without: Collection[str]) -> anndata.AnnData:
@@ -154,13 +168,16 @@ def _check_ids(ids: pd.Series, where: str) -> None:
             got=f"{doubled.iloc[0]!r} more than once" + (f" ({len(doubled)} doubles)" if len(doubled) > 1 else ""),
             todo="Every row must have an id of its own.",
         )
-    wrong = ids[ids.map(lambda text: not 0 < len(text) <= _MAX_ID or text != text.strip() or not text.isprintable())]
+    wrong = ids[~ids.map(usable).astype(bool)]
     if len(wrong):
+        raise UserError("unusable perturbation id", where=where, got=repr(wrong.iloc[0][:60]), expected=USABLE)
+    alike = look_alike(ids)
+    if alike is not None:
         raise UserError(
-            "unusable perturbation id",
+            "two perturbation ids look the same",
             where=where,
-            got=repr(wrong.iloc[0][:60]),
-            expected=f"1 to {_MAX_ID} printable characters without blanks at the ends",
+            got=f"{spelled(alike[0])} and {spelled(alike[1])}",
+            todo="Write ids that people can tell apart.",
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from tasks.campaigns.designs import round_folder
 from tasks.campaigns.lifecycle import PlateState
 from tasks.campaigns.plates import PlateRecord
 from tasks.checkpoints.payloads import encode_json
+from tasks.checkpoints.record_files import read_record
 from tasks.checkpoints.storage import Storage
 from tasks.errors import UserError
 
@@ -82,12 +82,15 @@ def write_mark(storage: Storage, mark: Mark) -> bool:
 
 
 def read_marks(storage: Storage, rounds: Iterable[int]) -> dict[tuple[str, int], Mark]:
-    """Marks of some rounds by barcode and attempt; abandoned outweighs waived."""
+    """Marks of some rounds by barcode and attempt; abandoned outweighs waived.
+
+    Raises:
+        DamagedCheckpoint: One of them is damaged.
+    """
     paths = [path for number in rounds for path in storage.list(f"{round_folder(number)}/marks")]
     found: dict[tuple[str, int], Mark] = {}
-    for _, data in sorted(storage.read_many(paths).items()):
-        content = json.loads(data)
-        mark = Mark(**{**content, "state": PlateState(content["state"])})
+    for path, data in sorted(storage.read_many(paths).items()):
+        mark = read_record(storage, path, data, Mark)
         key = (mark.barcode, mark.attempt)
         if key not in found or mark.state is PlateState.ABANDONED:
             found[key] = mark

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import pandas as pd
+from pydantic import TypeAdapter
 
+from tasks.campaigns.designs import stored_table
 from tasks.campaigns.lifecycle import PlateState
+from tasks.checkpoints.storage import Storage
+from tasks.checkpoints.store import DamagedCheckpoint
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,23 @@ class PlateRecord:
     run: str
     state: PlateState
     reason: str
+
+
+def read_book(storage: Storage, path: str) -> list[PlateRecord]:
+    """Records of the table `plates.csv` that a run wrote.
+
+    Raises:
+        DamagedCheckpoint: It is not such a table.
+    """
+    names = [field.name for field in fields(PlateRecord)]
+    table = stored_table(storage, path)
+    try:
+        return [_RECORD.validate_python(row) for row in table[names].to_dict("records")]
+    except (ValueError, KeyError) as error:
+        raise DamagedCheckpoint(f"{storage.locate(path)} is damaged: {error}") from error
+
+
+_RECORD = TypeAdapter(PlateRecord)
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,50 @@ from tasks.errors import UserError
 M = TypeVar("M", bound=BaseModel)
 
 
+_SHOWN = 200  # characters of a wrong value
+_LONGEST = 1_000_000  # characters of a configuration
+_MOST_VALUES = 100_000
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML in which a repeated key is an error instead of the last one winning."""
+    """Safe YAML in which a repeated key is an error, and in which aliases cannot make much of little."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            self._values(node, {})
+        return node
+
+    def _values(self, node: yaml.Node, known: dict[int, int]) -> int:
+        """Values below a node, those of an alias counted wherever it stands; 0 in `known` while they are counted."""
+        if known.get(id(node)) == 0:
+            raise yaml.composer.ComposerError(None, None, "an anchor holds itself", node.start_mark)
+        if id(node) not in known:
+            known[id(node)] = 0
+            children = node.value if isinstance(node, yaml.SequenceNode | yaml.MappingNode) else []
+            flat = [each for pair in children for each in (pair if isinstance(pair, tuple) else (pair,))]
+            known[id(node)] = 1 + sum(self._values(child, known) for child in flat)
+        if known[id(node)] > _MOST_VALUES:
+            problem = f"aliases make it more than {_MOST_VALUES:,} values"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        return known[id(node)]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        seen: set[Hashable] = set()
+        for each, _ in node.value:
+            key = self.construct_object(each, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key is no single value", node.start_mark)
+            if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:  # as !!int abc, or a date that is in no calendar
+            raise yaml.constructor.ConstructorError(None, None, f"not a value: {error}", node.start_mark) from None
 
 
 def read_config(path: str | Path) -> CampaignConfig:
@@ -71,6 +106,8 @@ def parse_model(text: str, where: str, model: type[M], what: str) -> M:
     Raises:
         UserError: If it is not YAML or does not fit the model.
     """
+    if len(text) > _LONGEST:
+        raise UserError(f"too long for {what}", where=where, got=f"{len(text):,} characters")
     try:
         content = _StrictLoader(text).get_single_data()
     except (yaml.YAMLError, RecursionError) as error:
@@ -100,11 +137,12 @@ def explain(error: ValidationError, where: str) -> UserError:
     if first["type"] == "missing":
         return UserError(f"{key} is missing", where=where, todo=more)
     if first["type"] == "unknown_model":
-        name, names = first["input"].get("model"), ", ".join(MODEL_NAMES)
+        given, names = first["input"], ", ".join(MODEL_NAMES)
+        name = given.get("model") if isinstance(given, dict) else given
         return UserError(
             f"{key}.model: unknown name", where=where, got=repr(name), expected=f"one of {names}", todo=more
         )
-    got = None if isinstance(first["input"], dict) else repr(first["input"])
+    got = None if isinstance(first["input"], dict) else repr(first["input"])[:_SHOWN]
     return UserError(f"{key}: {message}" if key else message, where=where, got=got, todo=more)
 
 

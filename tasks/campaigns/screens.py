@@ -8,13 +8,14 @@ moment. A folder without a manifest is nothing, and stays so if nobody completes
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.campaigns.summaries import ScreenManifest
 from tasks.checkpoints.keys import sha256
 from tasks.checkpoints.payloads import encode_json
+from tasks.checkpoints.record_files import read_record
 from tasks.checkpoints.storage import Storage
 from tasks.checkpoints.store import DamagedCheckpoint
 from tasks.errors import UserError
@@ -70,19 +71,9 @@ def published_screens(storage: Storage) -> list[PublishedScreen]:
     for number, path in paths.items():
         if path not in found:
             continue
-        try:
-            manifest = json.loads(found[path])
-        except ValueError as error:
-            raise DamagedCheckpoint(f"{storage.locate(path)} is damaged: not JSON") from error
+        said = read_record(storage, path, found[path], ScreenManifest)
         screens.append(
-            PublishedScreen(
-                number,
-                f"{_FOLDER}/{number:04d}",
-                manifest["round"],
-                manifest["run"],
-                manifest["files"],
-                manifest.get("summary"),
-            )
+            PublishedScreen(number, f"{_FOLDER}/{number:04d}", said.round, said.run, said.files, said.summary)
         )
     return screens
 

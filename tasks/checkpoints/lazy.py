@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from tasks.checkpoints.payloads import content_digest
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.storage import Storage
 from tasks.checkpoints.store import CheckpointStore, DamagedCheckpoint, manifest_name
+from tasks.checkpoints.strict_json import parse_json
 
 Buffers = list[Buffer | None]
 
@@ -73,11 +73,14 @@ def _listed(storage: Storage, folder: str, ref: Ref) -> dict[str, StoredFile] | 
 def _payloads(manifest: bytes) -> list[Any]:
     """What a manifest lists: the payloads of a checkpoint, or the one thing it is about."""
     try:
-        content = json.loads(manifest)
+        content = parse_json(manifest)
     except ValueError:
         return []
+    if not isinstance(content, dict):
+        return []
     content = content.get("manifest", content)  # withdrawn by the clean-up, and not removed yet
-    return list(content["payloads"].values()) if "payloads" in content else [content]
+    listed = content.get("payloads") if isinstance(content, dict) else None
+    return list(listed.values()) if isinstance(listed, dict) else [content]
 
 
 def _read_for_digests(storage: Storage, ref: Ref) -> dict[str, StoredFile]:

@@ -7,14 +7,26 @@ import os
 import resource
 import socket
 import sys
+from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from tasks.checkpoints.refs import Kind, Ref
+from tasks.checkpoints.strict_json import parse_json
 
 PACKAGES = ("hybridscreen", "anndata", "numpy", "pandas", "pyarrow", "scipy", "torch", "zarr")
+
+
+def _inside(path: str) -> str:
+    """A path below the campaign's root: who reads a manifest must not be led elsewhere."""
+    if path.startswith("/") or "\\" in path or "\0" in path or ".." in path.split("/"):
+        raise ValueError("leads out of the campaign's folder")
+    return path
+
+
+Path = Annotated[str, AfterValidator(_inside)]
 
 
 class StoredFile(BaseModel):
@@ -31,11 +43,11 @@ class StoredPayload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    uri: str
+    uri: Path
     kind: Kind
-    sha256: str
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     shape: tuple[int, ...] | None
-    files: dict[str, StoredFile]
+    files: dict[Path, StoredFile]
 
     def paths(self) -> dict[str, StoredFile]:
         """Path below the campaign's root to what is expected there."""
@@ -104,11 +116,13 @@ class Removed(BaseModel):
 def read_manifest(data: bytes) -> Manifest | Withdrawn | Removed | None:
     """What stands in a manifest; None if it is damaged."""
     kinds: tuple[type[Manifest] | type[Withdrawn] | type[Removed], ...] = (Manifest, Withdrawn, Removed)
+    try:
+        content = parse_json(data)
+    except ValueError:
+        return None
     for kind in kinds:
-        try:
-            return kind.model_validate_json(data)
-        except ValidationError:
-            continue
+        with suppress(ValidationError):
+            return kind.model_validate(content)
     return None
 
 

@@ -30,6 +30,8 @@ from zarr.core.buffer import default_buffer_prototype
 
 from tasks.checkpoints.keys import digest, sha256
 from tasks.checkpoints.refs import Kind
+from tasks.checkpoints.strict_json import parse_json
+from tasks.errors import HybridScreenError
 
 _CHUNK_BYTES, _CHUNK_ROWS = 2**23, 2**14  # at most, of one file of X
 
@@ -83,8 +85,23 @@ def encode(payload: Payload) -> dict[str, bytes]:
     return {"": str(value).encode()}
 
 
+class UnreadablePayload(HybridScreenError):
+    """The bytes of a payload are not of its kind."""
+
+
 def decode(kind: Kind, files: Mapping[str, bytes]) -> Any:
-    """Value of a payload from its files; the reverse of `encode`."""
+    """Value of a payload from its files; the reverse of `encode`.
+
+    Raises:
+        UnreadablePayload: They are not of this kind.
+    """
+    try:
+        return _decode(kind, files)
+    except Exception as error:  # anndata and zarr hardly check what they read, and stumble over it in many ways
+        raise UnreadablePayload(f"not {kind}: {str(error) or type(error).__name__}") from error
+
+
+def _decode(kind: Kind, files: Mapping[str, bytes]) -> Any:
     if kind == "anndata":
         return _decode_anndata(files)
     data = files[""]
@@ -94,7 +111,7 @@ def decode(kind: Kind, files: Mapping[str, bytes]) -> Any:
         return np.load(io.BytesIO(data), allow_pickle=False)
     if kind == "tensors":
         return safetensors.numpy.load(data)
-    return json.loads(data) if kind == "json" else data.decode()
+    return parse_json(data) if kind == "json" else data.decode()
 
 
 def encode_json(value: Any) -> bytes:

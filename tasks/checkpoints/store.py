@@ -13,7 +13,16 @@ from typing import Any, Literal
 
 from tasks.checkpoints.keys import sha256
 from tasks.checkpoints.manifest import Manifest, Removed, StoredFile, StoredPayload, Withdrawn, read_manifest
-from tasks.checkpoints.payloads import SUFFIX, Payload, content_digest, decode, encode, encode_json, file_digests
+from tasks.checkpoints.payloads import (
+    SUFFIX,
+    Payload,
+    UnreadablePayload,
+    content_digest,
+    decode,
+    encode,
+    encode_json,
+    file_digests,
+)
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.storage import AlteredFile, Storage
 from tasks.errors import HybridScreenError
@@ -179,7 +188,10 @@ class CheckpointStore:
             raise DamagedCheckpoint(f"{self.storage.locate(ref.uri)} is missing")
         if content_digest(file_digests(files)) != ref.sha256:
             raise DamagedCheckpoint(f"{self.storage.locate(ref.uri)} is not what its digest says")
-        return decode(ref.kind, files)
+        try:
+            return decode(ref.kind, files)
+        except UnreadablePayload as error:
+            raise DamagedCheckpoint(f"{self.storage.locate(ref.uri)} is damaged: {error}") from error
 
     def manifests(self) -> Iterator[tuple[str, Manifest | None]]:
         """Path and content of the newest manifest of every checkpoint; None for one that cannot be read.

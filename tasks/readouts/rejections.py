@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.errors import UserError
+from tasks.errors import UserError, one_line
 
 _SHOWN = 5
 
@@ -28,7 +28,7 @@ class Rejection:
 
     def as_row(self) -> dict[str, str | int | None]:
         """As a row of `rejected.csv`: file, plate, line, reason."""
-        return {"file": self.source, "plate": self.plate, "line": self.line, "reason": self.reason}
+        return {"file": self.source, "plate": self.plate, "line": self.line, "reason": one_line(self.reason)}
 
     def __str__(self) -> str:
         plate = f", plate {self.plate}" if self.plate else ""

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.checkpoints.payloads import Payload, content_digest, decode, encode, file_digests
+from tasks.checkpoints.payloads import Payload, UnreadablePayload, content_digest, decode, encode, file_digests
 
 
 def library():
@@ -75,7 +75,7 @@ def test_objects_are_never_stored_or_loaded():
 
     pickled = io.BytesIO()
     np.save(pickled, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(UnreadablePayload, match="allow_pickle"):
         decode("array", {"": pickled.getvalue()})
 
 

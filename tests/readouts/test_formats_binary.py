@@ -141,16 +141,17 @@ def test_cut_files_are_told_wherever_they_are_cut(tmp_path):
 def test_huge_claims_are_refused_before_they_are_read(monkeypatch, tmp_path):
     h5ad = as_h5ad(tmp_path, TABLE[["value"]].to_numpy(), TABLE.drop(columns="value"), ["value"])
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "MOST_NUMBERS", 2)
-        with pytest.raises(RejectedInput, match=r"3 rows × \d columns, expected at most 2 numbers in one file"):
+        for module in (tables, parquet):
+            patch.setattr(module, "CELLS", 2)
+            patch.setattr(module, "CELLS_PER_BYTE", 0)
+        with pytest.raises(RejectedInput, match=r"[\d,]+ bytes claim to hold \d+ values"):
             read(as_parquet(TABLE))
-        with pytest.raises(RejectedInput, match=r"3 rows × 1 columns, expected at most 2"):
+        with pytest.raises(RejectedInput, match=r"3 rows × 1 columns, expected at most 2 numbers in a file of"):
             read(h5ad)
     zeros = pd.DataFrame({"plate": "P1", "well": "A1", "value": np.zeros(3_000_000)})
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pandas(zeros), sink, compression="zstd", use_dictionary=False)
-    monkeypatch.setattr(parquet, "_MOST_TEXT", 1_000_000)
-    with pytest.raises(RejectedInput, match="claim to hold"):
+    with pytest.raises(RejectedInput, match="claim to hold 9,000,000 values"):
         read(sink.getvalue())
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tasks.campaigns.ids import USABLE, usable
 from tasks.readouts.formats.lines import ATTEMPT, refuse
 from tasks.readouts.formats.numeric import MISSING
 from tasks.readouts.formats.text import Row
@@ -130,8 +131,8 @@ def _add(title: Title, more: Title, source: str, number: int) -> None:
     for key, text in more.items():
         if key in title:
             raise refuse(source, f"title with a second {key}, got {text[:60]!r} after {title[key][:60]!r}", number)
-        if not text or (key == "attempt" and not ATTEMPT.fullmatch(text)):
-            expected = "a whole number from 1" if key == "attempt" else "a name"
+        if not (ATTEMPT.fullmatch(text) if key == "attempt" else usable(text)):
+            expected = "a whole number from 1" if key == "attempt" else f"a name of {USABLE}"
             raise refuse(source, f"{key} in the title is {text[:60]!r}, expected {expected}", number)
     title.update(more)
 

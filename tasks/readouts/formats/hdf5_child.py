@@ -19,6 +19,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from tasks.campaigns.hdf5_files import Budget, check_links
+
 DAMAGED = 3
 _BYTES = 8 * 2**30
 # What h5py and numpy raise on a damaged file.
@@ -27,17 +29,20 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError,
 
 def main(wanted: list[str], most_numbers: int) -> None:
     """Read standard input, write standard output."""
-    with h5py.File(io.BytesIO(sys.stdin.buffer.read()), "r") as file:
+    data = sys.stdin.buffer.read()
+    budget = Budget(len(data))
+    with h5py.File(io.BytesIO(data), "r") as file:
+        check_links(file)
         stored = file["X"]
         shape = stored.shape if isinstance(stored, h5py.Dataset) else stored.attrs["shape"]
         rows, columns = (int(n) for n in shape)
         if rows * max(columns, 1) > most_numbers:
             size = f"{rows:,} rows × {columns:,} columns"
-            raise ValueError(f"{size}, expected at most {most_numbers:,} numbers in one file")
-        matrix = stored[()] if isinstance(stored, h5py.Dataset) else _dense(stored, rows, columns)
+            raise ValueError(f"{size}, expected at most {most_numbers:,} numbers in a file of {len(data):,} bytes")
+        matrix = _values(stored, budget) if isinstance(stored, h5py.Dataset) else _dense(stored, rows, columns, budget)
         names = [str(name) for name in file["obs"].attrs["column-order"]]
-        obs = {name: _column(file["obs"][name]) for name in wanted if name in names}
-        var = _column(file["var"][file["var"].attrs["_index"]])
+        obs = {name: _column(file["obs"][name], budget) for name in wanted if name in names}
+        var = _column(file["var"][file["var"].attrs["_index"]], budget)
     if matrix.dtype.kind not in "iuf" or matrix.shape != (rows, len(var)) or {rows} != {rows, *map(len, obs.values())}:
         raise ValueError(f"X is {matrix.dtype} of shape {matrix.shape}, which does not fit obs and var")
     out = sys.stdout.buffer
@@ -51,9 +56,17 @@ def limit(what: int, most: int) -> None:
     resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _dense(stored: Any, rows: int, columns: int) -> np.ndarray[Any, Any]:
+def _values(dataset: Any, budget: Budget) -> Any:
+    """All values of a dataset; an object can only be text, as no pickle is read."""
+    if not hasattr(dataset, "dtype"):
+        raise ValueError(f"{dataset.name} is no dataset")
+    budget.spend(dataset)
+    return dataset[()]
+
+
+def _dense(stored: Any, rows: int, columns: int, budget: Budget) -> np.ndarray[Any, Any]:
     """A sparse matrix, filled."""
-    data, indices, starts = (stored[name][()] for name in ("data", "indices", "indptr"))
+    data, indices, starts = (_values(stored[name], budget) for name in ("data", "indices", "indptr"))
     by_row = stored.attrs["encoding-type"] == "csr_matrix"
     outer = np.repeat(np.arange(rows if by_row else columns), np.diff(starts))
     dense = np.zeros((rows, columns), dtype=data.dtype)
@@ -61,15 +74,16 @@ def _dense(stored: Any, rows: int, columns: int) -> np.ndarray[Any, Any]:
     return dense
 
 
-def _column(stored: Any) -> list[Any]:
+def _column(stored: Any, budget: Budget) -> list[Any]:
     """Values of a column of obs or var; None where missing."""
     if isinstance(stored, h5py.Dataset):
+        budget.spend(stored)
         return list((stored.asstr()[()] if h5py.check_string_dtype(stored.dtype) else stored[()]).tolist())
     if stored.attrs["encoding-type"] == "categorical":
-        categories = _column(stored["categories"])
-        return [categories[code] if code >= 0 else None for code in stored["codes"][()]]
-    missing = stored["mask"][()]
-    return [None if gone else value for value, gone in zip(_column(stored["values"]), missing, strict=True)]
+        categories = _column(stored["categories"], budget)
+        return [categories[code] if code >= 0 else None for code in _values(stored["codes"], budget)]
+    missing = _values(stored["mask"], budget)
+    return [None if gone else value for value, gone in zip(_column(stored["values"], budget), missing, strict=True)]
 
 
 if __name__ == "__main__":

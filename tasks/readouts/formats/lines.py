@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.campaigns.config import ReadoutColumns, ReadoutSection
+from tasks.campaigns.ids import USABLE, usable
 from tasks.errors import UserError
 from tasks.readouts.formats.plate import TEXTS, PlateReadout
 from tasks.readouts.rejections import RejectedInput, Rejection
@@ -137,7 +138,8 @@ def to_plates(lines: Lines, section: ReadoutSection, fmt: int) -> list[PlateRead
 
 def _check_plates(lines: Lines, barcodes: Sequence[str], attempts: Sequence[str], section: ReadoutSection) -> None:
     wrong = {text for text in set(attempts) if not ATTEMPT.fullmatch(text)}
-    if not wrong and all(barcodes):
+    unseen = {text for text in set(barcodes) if text and not usable(text)}
+    if not wrong and not unseen and all(barcodes):
         return
     problems = []
     for at, (barcode, attempt) in enumerate(zip(barcodes, attempts, strict=True)):
@@ -145,8 +147,10 @@ def _check_plates(lines: Lines, barcodes: Sequence[str], attempts: Sequence[str]
         if not barcode:
             reason = f"empty cell in column {section.columns.plate!r}, expected a barcode"
             problems.append(Rejection(lines.source, "", line, reason))
+        if barcode in unseen:
+            problems.append(Rejection(lines.source, "", line, f"barcode {barcode[:60]!r}, expected {USABLE}"))
         if attempt in wrong:
-            reason = f"attempt is {attempt!r}, expected a whole number from 1"
+            reason = f"attempt is {attempt[:60]!r}, expected a whole number from 1"
             problems.append(Rejection(lines.source, barcode, line, reason))
     raise RejectedInput(f"file {lines.source} refused", problems)
 
@@ -209,6 +213,8 @@ def _run(lines: Lines, members: Sequence[int], section: ReadoutSection, found: l
         return PurePosixPath(lines.source).stem
     first = members[0]
     if len({runs[at] for at in members}) == 1 and runs[first]:
+        if not usable(runs[first]):
+            found.append((first, f"run {runs[first][:60]!r}, expected {USABLE}"))
         return runs[first]
     for at in members:
         if not runs[at]:

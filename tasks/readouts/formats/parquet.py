@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from tasks.campaigns.config import ReadoutSection
+from tasks.campaigns.parquet_files import read_parquet
 from tasks.readouts.formats.lines import chosen_columns, missing_columns, refuse, to_plates
 from tasks.readouts.formats.plate import PlateReadout
-from tasks.readouts.formats.tables import check_size, text_columns, to_lines
+from tasks.readouts.formats.tables import CELLS, CELLS_PER_BYTE, text_columns, to_lines
 
 _MAGIC = b"PAR1"
-_MOST_TEXT = 200_000_000  # bytes of text or metadata that a file may claim
 
 
 def recognises(data: bytes, source: str, section: ReadoutSection) -> bool:
@@ -30,22 +27,18 @@ def read(data: bytes, source: str, section: ReadoutSection, fmt: int) -> list[Pl
         raise refuse(source, "not a whole Parquet file: is the upload cut off?")
     if section.columns.positional:
         raise refuse(source, "columns are configured by position (readout.columns), expected names for Parquet")
+    columns: tuple[dict[str, str], list[str]] = {}, []
+
+    def choose(names: list[str]) -> list[str]:
+        nonlocal columns
+        columns = _columns(names, source, section)
+        return [*columns[0].values(), *columns[1]]
+
     try:
-        file = pq.ParquetFile(
-            pa.BufferReader(data),
-            page_checksum_verification=True,
-            thrift_string_size_limit=_MOST_TEXT,
-            thrift_container_size_limit=1_000_000,
-        )
-        names = [str(name) for name in file.schema_arrow.names]
-        texts, numbers = _columns(names, source, section)
-        check_size(file.metadata.num_rows, len(texts) + len(numbers), source)
-        claimed = sum(file.metadata.row_group(at).total_byte_size for at in range(file.metadata.num_row_groups))
-        if claimed > max(50 * len(data), _MOST_TEXT):
-            raise refuse(source, f"{len(data):,} bytes claim to hold {claimed:,}: damaged?")
-        table = file.read(columns=list(dict.fromkeys([*texts.values(), *numbers]))).to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
+        table = read_parquet(data, choose, CELLS, CELLS_PER_BYTE)
+    except ValueError as error:
         raise refuse(source, f"damaged Parquet file: {' '.join(str(error).split())[:200]}") from None
+    texts, numbers = columns
     lines = to_lines(
         {name: table[column] for name, column in texts.items()},
         {name: table[name] for name in numbers},

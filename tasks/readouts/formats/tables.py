@@ -11,19 +11,9 @@ from tasks.campaigns.config import ReadoutSection
 from tasks.readouts.formats.lines import Lines, meanings, refuse
 from tasks.readouts.formats.numeric import not_a_number, to_floats
 
-#: More numbers than this in one file are refused before they are read: 800 MB of float64.
-MOST_NUMBERS = 100_000_000
-
-
-def check_size(rows: int, columns: int, source: str) -> None:
-    """Refuse a table that says it is larger than anything a lab uploads in one file.
-
-    Raises:
-        RejectedInput: More than `MOST_NUMBERS` numbers.
-    """
-    if rows * max(columns, 1) > MOST_NUMBERS:
-        reason = f"{rows:,} rows × {columns:,} columns, expected at most {MOST_NUMBERS:,} numbers in one file"
-        raise refuse(source, f"{reason}: upload fewer plates a file")
+#: A table of so many cells may be in any file, and so many more for each of its bytes: readouts are noise, which takes
+#: bytes. What claims to hold more is refused before it is read.
+CELLS, CELLS_PER_BYTE = 1_000_000, 8
 
 
 def to_lines(

@@ -20,7 +20,8 @@ _MAGIC = {
     b"%PDF": "a PDF",
 }
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+#: Characters that no text file of a lab holds.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 Row = tuple[int, list[str]]
 
@@ -45,7 +46,7 @@ def decode(data: bytes, source: str, section: ReadoutSection) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         what = f"not UTF-8 at byte {error.start} (0x{data[error.start]:02x}), expected UTF-8 text"
         raise refuse(source, f"{what}; looks like Latin-1 or Windows-1252: save it as CSV UTF-8", line) from None
-    control = _CONTROL.search(text)
+    control = CONTROL.search(text)
     if control is not None:
         line = text.count("\n", 0, control.start()) + 1
         what = "NUL byte" if control[0] == "\0" else f"control character U+{ord(control[0]):04X}"

@@ -24,7 +24,7 @@ from tasks.readouts.layouts.model import (
     well_of,
 )
 from tasks.readouts.layouts.plateconf import read_plateconf
-from tasks.readouts.layouts.source import Line, Source, TextTable, read_table
+from tasks.readouts.layouts.source import Line, Source, TextTable, read_table, whole_number
 from tasks.readouts.wells import plate_wells
 
 _CONTENTS: dict[str, Role] = {"sample": "sample", "neg": "negcon", "pos": "poscon", "other": "other", "empty": "empty"}
@@ -191,7 +191,7 @@ class CellHts2(Layout):
 
 
 def _count(line: Line, column: str) -> int:
-    text = line[column]
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UserError(f"{column} is not a whole number from 1", where=line.where, got=repr(text))
-    return int(text)
+    number = whole_number(line[column])
+    if not number:
+        raise UserError(f"{column} is not a whole number from 1", where=line.where, got=repr(line[column]))
+    return number

@@ -126,7 +126,7 @@ class Jump(Layout):
         return sorted(lines, key=lambda line: line[_BARCODE])
 
     def _map(self, source: Source, name: str, samples: Samples, fmt: int) -> _Map:
-        file = self.platemaps.format(name)
+        file = self.platemaps.replace("{}", name)
         table = read_table(source, file, (_WELL, self.sample, *([self.dose] if self.dose else [])))
         lines: dict[str, Line] = {}
         wells: dict[str, Well] = {}

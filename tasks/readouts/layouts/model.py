@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from tasks.campaigns.ids import USABLE, usable
 from tasks.campaigns.section import Section
 from tasks.errors import UserError
-from tasks.readouts.layouts.source import Line, Source, read_table
+from tasks.readouts.layouts.source import Line, Source, read_table, whole_number
 from tasks.readouts.wells import normalise_well, plate_shape, plate_wells
 
 Role = Literal["sample", "negcon", "poscon", "other", "empty"]
@@ -65,6 +66,11 @@ class Well:
     slot: str = ""
     replicate: int | None = None
 
+    @property
+    def ids(self) -> list[str]:
+        """The names that it has."""
+        return [name for name in (self.perturbation, self.reagent) if name]
+
 
 _EMPTY = Well("empty")
 
@@ -75,12 +81,16 @@ def build_platemap(plates: Mapping[str, tuple[int, Mapping[str, Well]]], fmt: in
     Args:
         plates: Barcode -> replicate (from 1) and content of its wells; a well that is not named is empty.
         fmt: Wells of a plate.
+
+    Raises:
+        UserError: A barcode or a perturbation is no usable id.
     """
     names = list(plate_wells(fmt))
     row, column = np.divmod(np.arange(fmt), plate_shape(fmt)[1])
     tables = []
     for barcode in sorted(plates):
         replicate, content = plates[barcode]
+        _check_ids(barcode, content)
         wells = [content.get(name, _EMPTY) for name in names]
         numbers = [0 if w.role != "sample" else replicate if w.replicate is None else w.replicate for w in wells]
         columns = {
@@ -97,6 +107,12 @@ def build_platemap(plates: Mapping[str, tuple[int, Mapping[str, Well]]], fmt: in
         tables.append(pd.DataFrame(columns))
     platemap = pd.concat(tables, ignore_index=True)
     return platemap if (platemap["reagent"] != "").any() else platemap.drop(columns="reagent")
+
+
+def _check_ids(barcode: str, content: Mapping[str, Well]) -> None:
+    for well, what in (("", barcode), *((f", well {name}", id_) for name, w in content.items() for id_ in w.ids)):
+        if not usable(what):
+            raise UserError(f"unusable id{well}", where=f"plate {barcode!r}", got=repr(what[:60]), expected=USABLE)
 
 
 def build_table(rows: Sequence[Sequence[object]], columns: Sequence[str], by: Sequence[str]) -> pd.DataFrame:
@@ -159,12 +175,13 @@ def read_exclusions(source: Source, name: str | None, barcodes: Sequence[str], f
         if not line["reason"]:
             raise UserError("exclusion without a reason", where=line.where)
         well = well_of(line, "well", fmt)
-        attempt = line.cells.get("attempt") or "0"
-        if not (attempt.isascii() and attempt.isdigit()):
-            raise UserError("attempt is not a whole number from 1", where=line.where, got=repr(attempt))
-        about = (line["barcode"], *([f"attempt {attempt}"] if int(attempt) else []), well)
+        written = line.cells.get("attempt") or "0"
+        attempt = whole_number(written)
+        if attempt is None:
+            raise UserError("attempt is not a whole number from 1", where=line.where, got=repr(written))
+        about = (line["barcode"], *([f"attempt {attempt}"] if attempt else []), well)
         once(seen, about, line)
-        rows.append((line["barcode"], int(attempt), well, line["reason"]))
+        rows.append((line["barcode"], attempt, well, line["reason"]))
     return build_table(rows, EXCLUSION_COLUMNS, ("barcode", "attempt", "well"))
 
 

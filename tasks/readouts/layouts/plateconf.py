@@ -8,11 +8,12 @@ from typing import TypeVar
 
 from tasks.errors import UserError
 from tasks.readouts.layouts.model import Role
-from tasks.readouts.layouts.source import Line, Source, read_table, read_text
+from tasks.readouts.layouts.source import Line, Source, read_table, read_text, whole_number
 from tasks.readouts.wells import normalise_well, plate_wells
 
-_HEADER = re.compile(r"(Wells|Plates):\s*([0-9]+)\s*")
+_HEADER = re.compile(r"(Wells|Plates):\s*([0-9]{1,9})\s*")
 _EVERYTHING = "*"
+_LONGEST = 60  # characters of a pattern: the time that one takes can grow with every part of it
 T = TypeVar("T")
 
 
@@ -80,8 +81,8 @@ def _check_header(source: Source, name: str, expected: Mapping[str, int]) -> Non
 
 def _plates(line: Line, plates: Sequence[int]) -> list[int]:
     pattern = line["Plate"]
-    if pattern.isascii() and pattern.isdigit():
-        fitting = [number for number in plates if number == int(pattern)]
+    if (only := whole_number(pattern)) is not None:
+        fitting = [number for number in plates if number == only]
     else:
         fitting = [number for number in plates if _fits(line, "Plate", str(number))]
     return _some(fitting, line, "Plate", f"a pattern for some of the plates {plates[0]} to {plates[-1]}")
@@ -109,9 +110,11 @@ def _fits(line: Line, column: str, text: str) -> bool:
     pattern = line[column]
     if pattern == _EVERYTHING:
         return True
+    if len(pattern) > _LONGEST:
+        raise UserError("pattern too long", where=line.where, got=f"{column} of {len(pattern)} characters")
     try:
         expression = re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UserError("not a pattern", where=line.where, got=f"{column} {pattern!r}: {error}") from error
     if expression.search("") is not None:
         raise UserError(

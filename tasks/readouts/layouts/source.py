@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tasks.errors import UserError
+from tasks.readouts.formats.text import CONTROL
 
 #: Content of a file by its name. Raises FileNotFoundError or KeyError where there is none.
 Source = Callable[[str], bytes]
@@ -35,6 +36,9 @@ def folder_source(folder: str | Path) -> Source:
             return (root / path).read_bytes()
         except (IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(name) from error
+        except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL byte
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UserError("the file cannot be read", where=str(root), got=f"{name[:80]!r}: {reason}") from error
 
     return read
 
@@ -69,16 +73,28 @@ def read_text(source: Source, name: str) -> str:
     """Text of a file, UTF-8 with or without a byte order mark.
 
     Raises:
-        UserError: The file is missing or is not UTF-8.
+        UserError: The file is missing, is not UTF-8, or holds a control character.
     """
     try:
-        return source(name).decode("utf-8-sig")
+        text = source(name).decode("utf-8-sig")
     except (FileNotFoundError, KeyError) as error:
         raise UserError("the layout's file is missing", where=name) from error
     except UnicodeDecodeError as error:
         raise UserError(
             "not UTF-8 text", where=name, got=f"byte {error.start}", todo="Save the file as UTF-8."
         ) from error
+    control = CONTROL.search(text)
+    if control is not None:
+        line = text.count("\n", 0, control.start()) + 1
+        where = f"{name}, line {line}"
+        got, todo = f"U+{ord(control[0]):04X}", "Is the file damaged, or UTF-16? Save it as UTF-8."
+        raise UserError("control character in the text", where=where, got=got, todo=todo)
+    return text
+
+
+def whole_number(text: str) -> int | None:
+    """A whole number from 0 with at most nine digits; None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def read_table(source: Source, name: str, needed: Sequence[str], skip: int = 0) -> TextTable:

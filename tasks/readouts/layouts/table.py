@@ -20,7 +20,7 @@ from tasks.readouts.layouts.model import (
     read_exclusions,
     well_of,
 )
-from tasks.readouts.layouts.source import Line, Source, read_table
+from tasks.readouts.layouts.source import Line, Source, read_table, whole_number
 from tasks.readouts.wells import well_to_position
 
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
@@ -82,9 +82,8 @@ def _content(line: Line, well: str, fmt: int) -> Well:
             f"row {row}, column {column} of {well}",
         )
         raise UserError("row and column are not those of the well", where=line.where, got=got, expected=expected)
-    replicate = line.cells.get("replicate", "1" if role == "sample" else "0")
-    if not (replicate.isascii() and replicate.isdigit() and (int(replicate) > 0) == (role == "sample")):
-        raise UserError(
-            "wrong replicate", where=line.where, got=repr(replicate), expected="1, 2, … for a sample, 0 else"
-        )
-    return Well(role, perturbation, line.cells.get("reagent", ""), line.cells.get("slot", ""), int(replicate))
+    written = line.cells.get("replicate", "1" if role == "sample" else "0")
+    replicate = whole_number(written)
+    if replicate is None or (replicate > 0) != (role == "sample"):
+        raise UserError("wrong replicate", where=line.where, got=repr(written), expected="1, 2, … for a sample, 0 else")
+    return Well(role, perturbation, line.cells.get("reagent", ""), line.cells.get("slot", ""), replicate)
