@@ -302,11 +302,15 @@ def _temporary(full: str, data: bytes, *, durable: bool) -> Path:
     folder = Path(full).parent
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
     temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink()  # of a disk that is full, nothing is given back otherwise
+        raise
     temporary.chmod(0o644)
     return temporary

@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -120,3 +121,14 @@ def test_names_that_look_like_patterns_are_plain_names(storage_url):
     assert storage.create("x[1]", b"1")
     assert not storage.create("x[1]", b"2")
     assert storage.size("x[1]") == 1
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_lying_about(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    storage = Storage(str(tmp_path))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=r"a/claim: \[Errno 28\] No space left on device"):
+        storage.create("a/claim", b"mine")
+    assert list((tmp_path / "a").iterdir()) == []

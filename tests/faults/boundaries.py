@@ -4,6 +4,7 @@ Nothing of this is in the product. A process that is to be watched, or killed, w
 after it has imported them. A boundary has a name that is the same in every process, so that it can be met again.
 """
 
+import errno
 import functools
 import hashlib
 import os
@@ -21,10 +22,16 @@ CALLS = ("read", "write", "create", "size", "folders", "list", "signs")
 
 
 class Boundaries:
-    """Notes every boundary that is passed, and ends the process by SIGKILL at the one that is named."""
+    """Notes every boundary that is passed, and ends the process by SIGKILL at the one that is named.
 
-    def __init__(self, kill=None):
+    Args:
+        kill: There the process ends.
+        full: There the disk is full, and stays so.
+    """
+
+    def __init__(self, kill=None, full=None):
         self.passed, self.reads, self.computed = [], {}, []
+        self.is_full, self._full = False, full
         self._kill, self._counts, self._lock = kill, Counter(), threading.Lock()
 
     def at(self, what):
@@ -33,6 +40,7 @@ class Boundaries:
             self._counts[what] += 1
             name = what if self._counts[what] == 1 else f"{what} ({self._counts[what]})"
             self.passed.append(name)
+            self.is_full |= name == self._full
             if name == self._kill:
                 os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(60)  # the signal has been sent, and this thread does nothing more
@@ -100,6 +108,8 @@ def _watch_files(boundaries):
             self._file.write(data[: len(data) // 2])
             self._file.flush()
             boundaries.at(f"half of {self._path}")
+            if boundaries.is_full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return self._file.write(data[len(data) // 2 :])
 
         def __getattr__(self, name):

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+HERE = Path(__file__).parent
+sys.path += [str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "ensembles")]  # the product, helpers, clusters
 PACKAGES = ("prefect", "distributed", "s3fs", "botocore", "numpy", "torch", "anndata", "zarr")
 PARTS = ("kills", "stores", "races", "losses")
 
@@ -35,7 +37,7 @@ def part(name, folder, every):
     if name == "kills":
         return kills(folder, every)
     module = __import__({"stores": "store_faults", "races": "races", "losses": "losses"}[name])
-    return module.try_all(folder), {}
+    return module.try_all(folder, every), {}
 
 
 def table(outcomes):
@@ -84,7 +86,7 @@ def main():
     }
     sys.stdout.write("\n".join([*table(outcomes), "", json.dumps(told)]) + "\n")
     if asked.record:
-        Path(__file__).with_name("results.json").write_text(json.dumps(told, indent=1) + "\n")
+        (HERE / "results.json").write_text(json.dumps(told, indent=1) + "\n")
     sys.exit(1 if failed else 0)
 
 

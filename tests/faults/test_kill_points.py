@@ -5,7 +5,7 @@ import pytest
 from kill_points import try_all
 
 pytestmark = pytest.mark.faults
-EVERY = 16
+EVERY = 24
 
 
 def test_after_a_kill_at_any_boundary_a_restart_gives_what_was_never_disturbed(tmp_path):
@@ -13,7 +13,7 @@ def test_after_a_kill_at_any_boundary_a_restart_gives_what_was_never_disturbed(t
     assert sum(counts.values()) >= 150
     assert [trial for trial in trials if trial.problems] == []
     reached = sum(trial.reached for trial in trials)
-    assert reached >= 0.95 * len(trials) >= 140, f"{reached} of {len(trials)} boundaries were met again"
+    assert reached >= 0.95 * len(trials) >= 90, f"{reached} of {len(trials)} boundaries were met again"
 
 
 def test_a_checkpoint_whose_manifest_came_first_is_found_out(tmp_path, monkeypatch):

@@ -160,9 +160,9 @@ class Server:
 @contextmanager
 def serving(folder, **variables):
     """A running server."""
-    server = Server(folder / "server", **variables).start()
+    server = Server(folder / "server", **variables)
     try:
-        yield server
+        yield server.start()
     finally:
         server.end()
 
@@ -171,7 +171,7 @@ def serving(folder, **variables):
 def warmed(folder, count, **variables):
     """So many warm processes."""
     processes = [Warm(folder / f"warm{number}", **variables) for number in range(count)]
-    try:
+    try:  # all of them import at once
         yield [each.ready() for each in processes]
     finally:
         for each in processes:
