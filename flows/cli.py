@@ -234,6 +234,43 @@ def status(config: Config, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def assess(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CAMPAIGN.YAML]", help="An open campaign; or, with --screen, one to come.")
+    ] = None,
+    screen: Annotated[str | None, typer.Option(help="Past screen, before a campaign: table or AnnData.")] = None,
+    values: Annotated[
+        list[str] | None, typer.Option(help="Column of the past screen with the values; several are replicates.")
+    ] = None,
+    library: Annotated[str | None, typer.Option(help="Its features by id; else the screen holds them.")] = None,
+    id_column: Annotated[str, typer.Option("--id", help="Column with the id.")] = "perturbation",
+    features: Annotated[str, typer.Option(help="Prefix of the feature columns, or a key of obsm.")] = "X",
+    strategy: Annotated[str | None, typer.Option(help="Strategy to assess; that of the campaign.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether active selection is worth it here, before a campaign or in it."""
+    from flows.assessing import assess_campaign, assess_past_screen, assessment_lines
+    from flows.console import answer
+    from tasks.campaigns.reading import read_config
+
+    if config is None and screen is None:
+        raise UserError("nothing to assess", where="assess", expected="CAMPAIGN.YAML, or --screen FILE --values COLUMN")
+    if config is not None and library is not None:
+        raise UserError("the configuration names the library", where="--library", got=library)
+    read = None if config is None else read_config(config)
+    if screen is not None:
+        past = _with_bar(
+            "assessing",
+            lambda: assess_past_screen(screen, values or (), read, library, id_column, features, strategy, seed),
+        )
+        answer(past, as_json, assessment_lines(past))
+    elif read is not None:
+        found = assess_campaign(read)
+        answer(found, as_json, assessment_lines(found))
+
+
+@app.command()
 def verify(
     config: Config,
     repair: Annotated[bool, typer.Option("--repair", help="Compute damaged and missing checkpoints again.")] = False,

@@ -38,15 +38,42 @@ def read_library(section: LibrarySection, without: Collection[str] = ()) -> annd
     Raises:
         UserError: If it is missing, unreadable, has duplicate or unusable ids, or features that are not finite.
     """
-    folder, slash, name = section.uri.rstrip("/").rpartition("/")
-    if slash and (not folder or folder.endswith((":", "/"))):
-        folder += "/"  # the root itself, of the file system or of a URL: not the working directory
-    storage = Storage(folder or ".")
-    suffix = "." + name.rpartition(".")[2].lower()
+    storage, name, suffix = _place(section.uri)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Observation names are not unique")  # said below, as an error
         warnings.filterwarnings("ignore", message="Variable names are not unique")  # they are made unique
         return _read(storage, name, suffix, section, without)
+
+
+def read_columns(uri: str, id_column: str) -> pd.DataFrame:
+    """Columns of a table, or the annotation of AnnData, as they are; indexed by id.
+
+    Raises:
+        UserError: It is missing, unreadable, or has duplicate or unusable ids.
+    """
+    storage, name, suffix = _place(uri)
+    if suffix in (".h5ad", ".zarr"):
+        table: pd.DataFrame = _read_anndata(storage, name, suffix).obs
+        table = table.set_axis(table.index.astype(str))
+    elif suffix in _SEPARATORS or suffix == ".parquet":
+        table = _read_table(storage, name, suffix, id_column)
+        table = table.reset_index() if table.index.name == id_column else table
+        if id_column not in table.columns:
+            got = f"columns {_some(table.columns)}"
+            raise UserError(f"no column {id_column!r}", where=uri, got=got, todo="Name it with --id.")
+        table = table.set_index(table.pop(id_column).astype(str))
+    else:
+        raise UserError("not a kind of table", where=uri, got=suffix, expected=".csv, .tsv, .parquet, .h5ad or .zarr")
+    _check_ids(table.index.to_series(), uri)
+    return table
+
+
+def _place(uri: str) -> tuple[Storage, str, str]:
+    """Storage, name and suffix of a file."""
+    folder, slash, name = uri.rstrip("/").rpartition("/")
+    if slash and (not folder or folder.endswith((":", "/"))):
+        folder += "/"  # the root itself, of the file system or of a URL: not the working directory
+    return Storage(folder or "."), name, "." + name.rpartition(".")[2].lower()
 
 
 def _read(
