@@ -4,21 +4,19 @@ Plain functions and no Prefect flow: a campaign's answer was computed with its n
 once.
 """
 
-import json
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from flows.evidence import FILE
 from flows.results import Result
 from tasks.assessing.findings import Assessment
-from tasks.campaigns.batch_settings import Slot
-from tasks.campaigns.batch_settings import BatchSection, CampaignConfig, LibrarySection, OperatorsSection
+from tasks.campaigns.batch_settings import BatchSection, Slot
+from tasks.campaigns.config import CampaignConfig, LibrarySection, OperatorsSection
 from tasks.campaigns.ensemble_settings import MlpSettings
 from tasks.campaigns.ledger import Ledger
 from tasks.checkpoints.progress import current_listener
 from tasks.errors import UserError
-
-FILE = "assessment.json"
 
 
 class CampaignAssessed(Result):
@@ -139,12 +137,3 @@ def assessment_lines(found: CampaignAssessed | ScreenAssessed) -> list[str]:
     ]
     lines += [f"  {one.name}: {one.sentence}" for one in told.findings]
     return [*lines, f"  next batch: {told.random_why}"] if told.random_why else lines
-
-
-def earlier_share(ledger: Ledger, number: int) -> float:
-    """Share of random picks that the newest run of the round before decided; 0 where there is none."""
-    run = ledger.last_decided(number - 1) if number > 0 else None
-    path = "" if run is None else f"{run.folder}/{FILE}"
-    if run is None or not ledger.storage.exists(path):
-        return 0.0
-    return float(json.loads(ledger.storage.read(path))["random_share"])

@@ -74,3 +74,4 @@ class Findings:
     batch: Outputs | None
     screen: Outputs
     forward: Sequence[Outputs]
+    assessed: Outputs

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from flows.announcing import announce
+from flows.evidence import FILE
 from flows.parts import Findings, Intake, Round
 from flows.release import release_proposal
 from flows.results import RoundResult
@@ -81,7 +82,8 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
     contents = screen_files(screen)
     folder = claim_screen(this.ledger.storage, run.round_index, run.number, contents)
     files = _plate_files(this, intake, found.aligned, found.standing)
-    files |= {"decision.json": encode_json(dict(decision)).decode()}
+    assessment = this.cp.load(found.assessed["assessment"])
+    files |= {"decision.json": encode_json(dict(decision)).decode(), FILE: encode_json(assessment).decode()}
     batch, platemap = (
         (None, None) if found.batch is None else (this.cp.load(found.batch[n]) for n in ("batch", "platemap"))
     )
@@ -126,6 +128,7 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
             platemap=platemap,
             answers=read_answers(this.ledger.storage, range(this.number + 1)),
             links=links,
+            assessment=assessment,
             intake=intake_facts(
                 this.cp,
                 found.labels["noise"],

@@ -1,4 +1,7 @@
-"""One round: ingest → align → fit → predict → Ω → stop? → choose → publish. A rerun computes only what changed."""
+"""One round: ingest → align → fit → predict → Ω → assess → stop? → choose → publish.
+
+A rerun computes only what changed.
+"""
 
 from contextlib import nullcontext
 from typing import Any, cast
@@ -10,6 +13,7 @@ from pydantic import BaseModel
 
 from flows.alignment import align
 from flows.campaign import checked_config
+from flows.evidence import assess
 from flows.fitting import fit, look_back, rows_of
 from flows.following import name_run
 from flows.forms import CampaignName, RoundIndex
@@ -97,8 +101,9 @@ def find_out(this: Round, intake: Intake, standing: Ref) -> Findings:
         before = look_back(this, place)
         forward = residuals(this, before[0] if before else None, labels, standing)
         omega = error_operator(this, place, model, labels, standing, forward[0] if forward else None, before)
+        assessed = assess(this, place, labels, standing, omega)
     decided, evidence = look(this, intake, labels, standing, model, omega, forward[0] if forward else None)
-    batch = choose(this, intake, omega, model, labels, standing, decided)
+    batch = choose(this, intake, omega, model, labels, standing, decided, assessed)
     screen = make_screen.submit(
         this.cp,
         this.config,
@@ -112,7 +117,7 @@ def find_out(this: Round, intake: Intake, standing: Ref) -> Findings:
         {design.round_index: design.platemap for design in this.designs},
         intake.book.troubled(),
     ).result()
-    return Findings(model, aligned, labels, standing, omega, decided, evidence, batch, screen, forward)
+    return Findings(model, aligned, labels, standing, omega, decided, evidence, batch, screen, forward, assessed)
 
 
 def stand(this: Round) -> Ref:
@@ -223,7 +228,14 @@ def earlier_looks(this: Round, evidence: str) -> tuple[list[tuple[int, float]], 
 
 
 def choose(
-    this: Round, intake: Intake, omega: Omega, model: Model, labels: Outputs, standing: Ref, decided: Outputs
+    this: Round,
+    intake: Intake,
+    omega: Omega,
+    model: Model,
+    labels: Outputs,
+    standing: Ref,
+    decided: Outputs,
+    assessed: Outputs,
 ) -> Outputs | None:
     """The next batch, unless the campaign stops here."""
     decision = decided["decision"]
@@ -242,4 +254,5 @@ def choose(
         intake.returned,
         # Not in the standing: what a person thinks of this round's proposal is no new look at the audit.
         vetoes_of(read_answers(this.ledger.storage, [this.number])),
+        assessed["caution"],
     ).result()

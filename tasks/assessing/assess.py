@@ -1,8 +1,8 @@
-"""Puts the evidence together: of a past screen, and of a round of a campaign."""
+"""Assesses a past screen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,17 +10,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.assessing.ceiling import noise_ceiling
+from tasks.assessing.conclude import conclude
 from tasks.assessing.findings import Assessment
-from tasks.assessing.informativeness import Spread
-from tasks.assessing.inner_replay import REPEATS, Replayed, replay_once
-from tasks.assessing.observed import Observed, Way
-from tasks.assessing.pool import PoolFacts, look_at_pool
-from tasks.assessing.replay_evidence import Evidence, weigh
-from tasks.assessing.verdict import findings_of, judge
+from tasks.assessing.inner_replay import Replayed, replay_once
+from tasks.assessing.observed import REPEATS, Observed, Way
+from tasks.assessing.pool import look_at_pool
+from tasks.assessing.replay_evidence import weigh
 from tasks.batches.pool import ExhaustedStrategy
 from tasks.checkpoints.keys import derive_seed
 from tasks.checkpoints.pieces import cores
-from tasks.ensembles.estimates import Estimate
 
 
 def assess_screen(
@@ -61,40 +59,3 @@ def assess_screen(
     ceiling = noise_ceiling(observed.values, observed.variances, way.kind, derive_seed(seed, "ceiling"))
     spread = replayed[0].spread if replayed else None
     return conclude("past screen", None, way, evidence, missing, ceiling, spread, pool, len(observed))
-
-
-def conclude(
-    source: str,
-    round_index: int | None,
-    way: Way,
-    evidence: Evidence | None,
-    missing: str,
-    ceiling: Estimate,
-    spread: Spread | None,
-    pool: PoolFacts,
-    labels: int,
-) -> Assessment:
-    """Findings, verdict and record from the evidence. `missing`: why there is no evidence of a replay."""
-    classes = way.kind != "continuous"
-    findings = findings_of(evidence, missing, ceiling, spread, pool, way.name, classes)
-    verdict, why = judge(findings)
-    return Assessment.model_validate(
-        {
-            "source": source,
-            "round": round_index,
-            "strategy": way.name,
-            "measure": "error rate" if classes else "log RMSE",
-            "labels": labels,
-            "library": pool.size,
-            "verdict": verdict,
-            "why": why,
-            "difference": Estimate(None, why=missing) if evidence is None else evidence.difference,
-            "findings": findings,
-            "pairs": () if evidence is None else evidence.pairs,
-        }
-    )
-
-
-def pieces(repeats: int = REPEATS, size: int = 2) -> Sequence[range]:
-    """Repeats that are done together: one piece of work."""
-    return [range(start, min(start + size, repeats)) for start in range(0, repeats, size)]

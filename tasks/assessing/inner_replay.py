@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.assessing.informativeness import Spread, spread
-from tasks.assessing.observed import FEWEST, Float64, Observed, Way, light
+from tasks.assessing.observed import FEWEST, REPEATS, Float64, Observed, Way, light
 from tasks.batches.pool import Picks, PoolView, largest_remainder
 from tasks.batches.slots import read_slots
 from tasks.checkpoints.keys import derive_seed
@@ -33,8 +33,6 @@ Ints = npt.NDArray[np.int64]
 #: Variance of a new label (k,) of perturbations with these predictions (k,).
 NoiseOf = Callable[[Float64], Float64]
 
-REPEATS = 6
-"""Parts that the labels drawn at random are dealt into; each in turn is what models are tested on."""
 MOST_LABELS = 2048
 """Labels that a repeat may learn from: more tell little more of which order is better, and cost time."""
 MOST_TESTED = 2048

@@ -19,6 +19,8 @@ Bools = npt.NDArray[np.bool_]
 
 FEWEST = 60
 """Labels: with fewer the first model of a replay inside them would learn from a dozen."""
+REPEATS = 6
+"""Parts that the labels drawn at random are dealt into; each in turn is what models are tested on."""
 _MEMBERS = {"mlp": 4, "mc-dropout": 16, "forest": 25, "gp": 16}
 
 

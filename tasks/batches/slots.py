@@ -32,6 +32,18 @@ class Order:
     needs: tuple[str, ...] = ()
 
 
+def with_random(slots: Sequence[Slot], share: float) -> tuple[Slot, ...]:
+    """The slots with a share of their wells for random picks, last; what the others have shrinks in proportion."""
+    if share <= 0:
+        return tuple(slots)
+    own = sum(slot.share for slot in slots if slot.strategy == "random")
+    others = [
+        slot.model_copy(update={"share": slot.share * (1 - share)}) for slot in slots if slot.strategy != "random"
+    ]
+    kept = [slot for slot in others if slot.share > 0]
+    return (*kept, Slot(strategy="random", share=min(1.0, own * (1 - share) + share)))
+
+
 def read_slots(slots: Sequence[Slot], hits: Hits | None, kind: Kind, where: str = "batch.slots") -> list[Order]:
     """What fills the strategic wells: the slots in their order, then the hits.
 

@@ -11,7 +11,7 @@ from tasks.batches.compose import compose, initial_batch
 from tasks.batches.layout import lay_out, perturbations_per_round
 from tasks.batches.pool import BoolArray, PoolView
 from tasks.batches.reagents import assign_reagents, read_reagents
-from tasks.batches.slots import read_slots
+from tasks.batches.slots import read_slots, with_random
 from tasks.batches.spread import batch_coordinates
 from tasks.batches.worklist import echo_picklist, generic_worklist
 from tasks.campaigns.config import CampaignConfig, PlatesSection
@@ -66,15 +66,18 @@ def propose_batch(
     next_round: int,
     returned: Sequence[str] = (),
     vetoed: Sequence[str] = (),
+    caution: Ref | None = None,
 ) -> Outputs:
     """The batch for the next round and its plates. Blind to who is a hidden audit member until one is picked.
 
     `returned` are perturbations all of whose plates were abandoned: they may be chosen again, or are repeated first.
-    `vetoed` are those of an earlier proposal of this round that a person does not want.
+    `vetoed` are those of an earlier proposal of this round that a person does not want. `caution` (JSON): `share` of
+    the slots' wells that are drawn at random instead, and `reason`; it may rest on training labels alone.
     """
     batch, plates = config.batch, config.plates
     seed = derive_seed(config.campaign.seed, "propose", next_round)
     inputs = {"membership": membership, "training": training, **_view_inputs(omega, fitted, chunks, library, config)}
+    inputs |= {} if caution is None else {"caution": caution}
 
     def compute() -> dict[str, Payload]:
         standing = cp.load(membership)
@@ -87,9 +90,12 @@ def propose_batch(
         view = pool_view(cp, omega, fitted, chunks, library, config, open_, ~open_ & ~trained)
         repeats = back if batch.abandoned == "repeat" else np.zeros_like(back)
         wells = perturbations_per_round(plates, plates.per_round)
-        table = compose(
-            view, hidden, batch.slots, wells, batch.random_arm, seed, ids, back, batch.hits, barred, repeats
-        )
+        care: Mapping[str, Any] = {"share": 0.0} if caution is None else cp.load(caution)
+        slots = with_random(batch.slots, care["share"])
+        table = compose(view, hidden, slots, wells, batch.random_arm, seed, ids, back, batch.hits, barred, repeats)
+        if care["share"] > 0:
+            drawn = (table["arm"] == "strategy") & (table["slot"] == "random")
+            table.loc[drawn, "reason"] += f"; {care['reason']}"
         rows = pd.Index(ids).get_indexer(table["perturbation"]).astype(np.int64)
         spread = batch_coordinates(view, rows)
         platemap = lay_out(table, plates, plates.per_round, config.campaign.name, next_round, seed, spread)

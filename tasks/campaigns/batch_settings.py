@@ -34,6 +34,24 @@ class Hits(Section):
     )
 
 
+class Adaptive(Section):
+    """Random picks in place of strategic ones while the training labels speak against the strategy.
+
+    After each round the share s of the slots' wells that goes to random picks moves by one formula, from s = 0:
+    s ← min(most, s + step) where labels in the strategy's order teach less than in random order for certain (the 95%
+    interval of the difference excludes 0), s ← max(0, s − step) where they teach more for certain, and s stays where it
+    cannot be told. They are picks of strategy `random`, and training data like other picks: not the random arm, which
+    joins the audit and must not react to results.
+    """
+
+    most: Share = Field(
+        default=0.5, description="Largest share of the slots' wells that goes to random picks; 0: it never reacts."
+    )
+    step: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.25, description="By how much the share moves after a round."
+    )
+
+
 class BatchSection(Section):
     """What a round measures."""
 
@@ -58,6 +76,11 @@ class BatchSection(Section):
         default=0.08, description="Share of the library drawn uniformly as audit set when the campaign opens."
     )
     hits: Hits | None = Field(default=None, description="Wells that look for hits. None: all wells are for the model.")
+    adaptive: Adaptive = Field(
+        default_factory=Adaptive,
+        description="Random picks while the labels speak against the strategy. Not with stopping rule lemma, whose "
+        "batches are of one strategy.",
+    )
     veto: str | None = Field(
         default=None,
         description="Annotation of the library: true for perturbations that no batch may hold (out of stock, toxic). "

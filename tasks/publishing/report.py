@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.publishing.cards.accuracy import learning_card
+from tasks.publishing.cards.assessment import assessment_card
 from tasks.publishing.cards.batch import batch_card
 from tasks.publishing.cards.bound import bound_card, rules_card
 from tasks.publishing.cards.calibration import calibration_card
@@ -42,7 +43,11 @@ def _sections(data: ReportData) -> tuple[Section, ...]:
         Section("health", "Health", (health_card(data),)),
         Section("accuracy", "Accuracy", (bound_card(data), rules_card(data), learning_card(data))),
         Section("calibration", "Calibration", (calibration_card(data), course_card(data))),
-        Section("batch", "Next batch", (batch_card(data), spectrum_card(data), eigenmap_card(data))),
+        Section(
+            "batch",
+            "Next batch",
+            (batch_card(data), assessment_card(data), spectrum_card(data), eigenmap_card(data)),
+        ),
         Section("plates", "Plates", (quality_card(data),)),
         Section("screen", "Hybrid screen", (distribution_card(data), agreement_card(data), extremes_card(data))),
         Section(

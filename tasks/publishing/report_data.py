@@ -74,6 +74,8 @@ class ReportData:
         losses: Held-out loss of the ensemble: member, epoch (from 1), loss, best (the epoch whose weights were kept).
             Empty for a model that is not fitted epoch by epoch.
         work: Where the pieces of the fit and of the prediction ran: see `training_data.work_table`.
+        assessment: Whether active selection is worth it (`tasks.assessing.findings.Assessment` as a dictionary), empty
+            where that was not asked.
         links: Name to relative address of each file that can be downloaded beside the report.
         tolerance: Continuous readouts: a prediction this close to the measurement counts as correct [readout unit].
 
@@ -105,6 +107,7 @@ class ReportData:
     fit: Mapping[str, Any] = field(default_factory=dict)
     losses: pd.DataFrame | None = None
     work: pd.DataFrame | None = None
+    assessment: Mapping[str, Any] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     tolerance: float | None = None
 

@@ -72,7 +72,7 @@ class TestPool:
         found = look_at_pool(np.random.default_rng(0).normal(size=(3000, 6)), 0)
         assert found.outliers < 0.01
         assert found.duplicates == 0.0
-        assert (found.size, found.sampled, found.asked) == (3000, 3000, 1000)
+        assert (found.size, found.sampled, found.asked) == (3000, 3000, 500)
 
     def test_outliers_are_counted_whatever_the_scale_of_a_feature(self):
         features = np.random.default_rng(0).normal(size=(1000, 6))
@@ -87,6 +87,11 @@ class TestPool:
         monkeypatch.setattr("tasks.assessing.pool.SAMPLE", 100)
         found = look_at_pool(MemoryRows(features, chunk=300), 0)
         assert (found.sampled, found.duplicates) == (100, 1.0)
+
+    def test_many_features_are_projected_and_duplicates_stay_duplicates(self):
+        features = np.random.default_rng(0).normal(size=(600, 200))
+        features[200:400] = features[:200] + 1e-4
+        assert look_at_pool(features, 0).duplicates == pytest.approx(400 / 600, abs=0.03)
 
     def test_a_constant_library_is_all_duplicates(self):
         assert look_at_pool(np.ones((50, 3)), 0).duplicates == 1.0

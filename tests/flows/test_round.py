@@ -123,7 +123,7 @@ def test_hidden_audit_labels_change_nothing_upstream_of_stopping(make_pilot):
     picked = pd.concat([batch.loc[batch["arm"].isin(["initial", "strategy"]), "perturbation"] for batch in designs])
     poisoned.open()
     poisoned.lab._truth.loc[drawn[~drawn.isin(picked)]] = 1000.0
-    upstream = ("align", "labels", "fit/", "ensemble", "predict/", "omega", "propose")
+    upstream = ("align", "labels", "fit/", "ensemble", "predict/", "omega", "assess", "propose")
     for number, stages in enumerate((upstream, (*upstream, "forward"))):
         poisoned.answer(number)
         poisoned.round()

@@ -173,6 +173,21 @@ def duplicates(data: ReportData) -> Check:
     return Check(name, "INFO", f"{found} Their features are the same, as those of duplicates are.")
 
 
+def selection(data: ReportData) -> Check:
+    """Whether the training labels speak for the strategy."""
+    name = "Active selection"
+    told = data.assessment
+    if not told:
+        return Check(name, "INFO", "Whether it is worth it was not asked.")
+    low = told["difference"]["low"]
+    if told["verdict"] == "fix the assay first":
+        return Check(name, "WARN", told["why"], "Look at noise and features before the next plates are spent.")
+    if low is not None and low > 0:
+        todo = "Compare strategies on a past screen: hybridscreen assess --screen; or take random alone."
+        return Check(name, "WARN", f"{told['why']} {told['random_why']}", todo)
+    return Check(name, "PASS" if told["verdict"] == "active" else "INFO", told["why"])
+
+
 def _rests_on(facts: Mapping[str, Any]) -> str:
     independent = round(facts["effective_residuals"])
     return f"{things(int(facts['residuals']), 'residual')}, worth {count(independent)} independent ones"
@@ -182,4 +197,4 @@ def _r(correlation: float | None) -> str:
     return "unknown" if correlation is None or not np.isfinite(correlation) else f"{correlation:.2f}".replace("-", "−")
 
 
-CHECKS = (labels, training, members, intervals, forward, cobias, error_size, duplicates)
+CHECKS = (labels, training, members, intervals, forward, cobias, error_size, selection, duplicates)
