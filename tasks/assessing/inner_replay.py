@@ -182,18 +182,22 @@ def _view(observed: Observed, way: Way, first: Ensemble, parts: Split, noise_of:
 
 
 def _operator(observed: Observed, way: Way, first: Ensemble, start: Ints, said: Prediction, noise: Float64) -> Factor:
-    """Σ_F over some rows; rescaled to ê where that is asked for and there are residuals enough."""
+    """Σ_F over some rows; rescaled to ê where that is asked for and there are residuals enough.
+
+    Along the gradients where those are asked for and the model has them.
+    """
     factor = epistemic_factor(said.members, said.within)
     mean = first.tensors["out_of_fold.mean"].double().numpy()[:, 0]
     known = np.isfinite(mean)
-    if way.operator != "calibrated" or known.sum() < FEWEST_RESIDUALS:
+    if way.operator not in ("calibrated", "gradients") or known.sum() < FEWEST_RESIDUALS:
         return factor
     learnt = predict(first, observed.features[start[known]])
     squared = np.square(observed.values[start][known] - mean[known])
     made = calibrate_error(learnt.features, squared, observed.variances[start][known])
     # Noise of a class that is measured is no noise of its probability: there the labels' own mean counts.
     level = noise if way.kind == "continuous" else np.full(len(noise), float(observed.variances[start].mean()))
-    return rescale(factor, made.model.grow()(said.features, level))
+    along = Factor(said.gradients) if way.operator == "gradients" and said.gradients.shape[1] else factor
+    return rescale(along, made.model.grow()(said.features, level))
 
 
 def _table(observed: Observed, test: Ints, said: Prediction, learnt: Ints, arm: str) -> pd.DataFrame:

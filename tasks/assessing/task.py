@@ -64,7 +64,9 @@ def assess_replay(
         outputs=("tested", "facts"),
         params={
             "ensemble": config.ensemble,
-            "operators": config.operators.model_dump(mode="json", include={"within", "sketch", "features"}),
+            "operators": config.operators.model_dump(
+                mode="json", include={"within", "sketch", "features", "gradients"}
+            ),
             "slots": [slot.model_dump(mode="json") for slot in way.slots],
             "operator": way.operator,
             "kind": way.kind,

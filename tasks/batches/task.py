@@ -1,6 +1,6 @@
 """Nodes of the batches room: the proposal for the next round, and how it is written down for the lab."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
