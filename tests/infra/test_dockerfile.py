@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from infra_files import INFRA, ROOT, image_command, image_environment
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 from prefect.settings import Settings
 
@@ -18,6 +19,7 @@ STEPS = [line.split(maxsplit=1) for line in LINES if line and not line.startswit
 SOURCES = [name for word, rest in STEPS if word == "COPY" and "--from" not in rest for name in rest.split()[:-1]]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
+GPU = {Requirement(text).name for text in EXTRAS["gpu"]}
 ASKED = [Requirement(text) for text in PROJECT["project"]["dependencies"] + EXTRAS["server"] + EXTRAS["gpu"]]
 PINNED = [
     line.split("==")
@@ -66,6 +68,21 @@ def test_every_pin_is_one_exact_version():
         assert re.fullmatch(r"[a-z0-9.-]+", name)
         assert str(Version(version)) == version
         assert Version(version).local is None  # the CPU and the CUDA build of torch are one version
+
+
+def test_the_cpu_image_checks_the_digest_of_every_file_it_installs():
+    lines = (INFRA / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    found = [re.fullmatch(r"([a-z0-9.-]+)==(\S+) --hash=sha256:[0-9a-f]{64}", line) for line in lines[1:]]
+    assert all(found)
+    locked = {line[1]: line[2] for line in found}
+    assert len(locked) == len(found)
+    assert locked.items() <= {canonicalize_name(name): version for name, version in PINNED}.items()
+    assert {canonicalize_name(asked.name) for asked in ASKED if asked.name not in GPU} <= set(locked)
+    assert not {name for name in locked if "cuda" in name or "nvidia" in name}
+    (build,) = [rest for word, rest in STEPS if word == "RUN" and "pip wheel" in rest]
+    assert "--require-hashes --no-deps --requirement infra/requirements.txt" in build
+    assert "--no-build-isolation" in build  # a builder of its own would come from the index unseen
+    assert "setuptools" in locked
 
 
 def test_the_variants_are_extras_of_the_project():
