@@ -22,7 +22,9 @@ import pytest
 from infra_files import image_command, image_environment, services
 
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True)), None)
-VALUES = {"DATABASE_PASSWORD": "p@ss:w/rd", "API_AUTH_STRING": "lab:s3cret", "STORE_KEY": "key", "STORE_SECRET": "hush"}
+VALUES = {"DATABASE_PASSWORD": "p@ss:w/rd", "API_AUTH_STRING": "lab:s3cret"}
+VALUES |= dict.fromkeys(("STORE_KEY", "DASK_STORE_KEY"), "key")  # the servers of these tests know one user
+VALUES |= dict.fromkeys(("STORE_SECRET", "DASK_STORE_SECRET"), "hush")
 BIN = Path(sys.executable).parent
 needs_servers = pytest.mark.skipif(
     not (POSTGRES and shutil.which("redis-server")), reason="no PostgreSQL or Redis here"

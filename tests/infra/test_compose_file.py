@@ -124,7 +124,8 @@ def test_only_who_needs_a_secret_has_it():
     servers, workers = {"prefect-server", "prefect-services", "prefect-migrate"}, {"dask-worker", "dask-gpu-worker"}
     assert holders["DATABASE_PASSWORD"] == servers | {"postgres"}
     assert holders["API_AUTH_STRING"] == servers | {"prefect-deploy", "prefect-worker"}
-    assert holders["STORE_KEY"] == holders["STORE_SECRET"] == workers | {"store", "store-bucket", "prefect-worker"}
+    assert holders["STORE_KEY"] == holders["STORE_SECRET"] == {"store", "store-bucket", "prefect-worker"}
+    assert holders["DASK_STORE_KEY"] == holders["DASK_STORE_SECRET"] == workers
 
 
 def test_gpu_worker_offers_its_gpu():

@@ -33,7 +33,8 @@ from flows.deploying import POOL
 from tasks.campaigns.compute_settings import ComputeSection
 from tasks.campaigns.config import CampaignConfig
 
-VALUES = {"DATABASE_PASSWORD": "p@ss:w/rd", "API_AUTH_STRING": "lab:s3cret", "STORE_KEY": "key", "STORE_SECRET": "hush"}
+VALUES = {"DATABASE_PASSWORD": "p@ss:w/rd", "API_AUTH_STRING": "lab:s3cret"}
+VALUES |= {"STORE_KEY": "key", "STORE_SECRET": "hush", "DASK_STORE_KEY": "less", "DASK_STORE_SECRET": "hush, too"}
 
 
 def filled(environment):
@@ -53,7 +54,9 @@ def kubernetes_environment(pod):
         if "configMapRef" in source:
             found |= settings_of(BASE / f"{source['configMapRef']['name']}.env")
         else:
-            found |= {"AWS_ACCESS_KEY_ID": VALUES["STORE_KEY"], "AWS_SECRET_ACCESS_KEY": VALUES["STORE_SECRET"]}
+            which = {"store": "STORE", "dask-store": "DASK_STORE"}[source["secretRef"]["name"]]
+            key, secret = VALUES[f"{which}_KEY"], VALUES[f"{which}_SECRET"]
+            found |= {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
     for variable in pod.container.get("env", []):
         source = variable.get("valueFrom", {})
         key = source.get("secretKeyRef", {}).get("key")
@@ -164,7 +167,8 @@ def test_the_store_is_reached_with_them(name, monkeypatch):
     assert client.meta.endpoint_url == "http://store:9000"
     assert client.meta.region_name == "us-east-1"
     credentials = client._request_signer._credentials
-    assert (credentials.access_key, credentials.secret_key) == ("key", "hush")
+    expected = ("less", "hush, too") if name.startswith("dask") else ("key", "hush")
+    assert (credentials.access_key, credentials.secret_key) == expected
 
 
 def read_by_dask(command, *words):

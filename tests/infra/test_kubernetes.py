@@ -13,7 +13,8 @@ KUBERNETES = "1.33"  # the oldest release that the manifests are checked against
 PODS = pods(base_documents())
 BY_NAME = {pod.name: pod for pod in PODS}
 KUSTOMIZATION = yaml.safe_load((BASE / "kustomization.yaml").read_text(encoding="utf-8"))
-SECRETS = {"database": {"password"}, "api": {"auth-string"}, "store": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}}
+KEYS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+SECRETS = {"database": {"password"}, "api": {"auth-string"}, "store": KEYS, "dask-store": KEYS}
 each_pod = pytest.mark.parametrize("pod", PODS, ids=lambda pod: pod.name)
 each_overlay = pytest.mark.parametrize("overlay", ["small", "gpu"])
 
@@ -151,6 +152,16 @@ def test_secrets_by_reference_to_those_that_are_asked_for(pod):
             assert reference["key"] in SECRETS[reference["name"]]
     for volume in pod.spec["volumes"]:
         assert volume.get("configMap", {}).get("name", "campaigns") == "campaigns"
+
+
+def test_who_has_which_key_of_the_store():
+    """Pieces of work run with fewer rights than what publishes."""
+    found = {}
+    for pod in PODS:
+        for source in pod.container.get("envFrom", []):
+            if "secretRef" in source:
+                found.setdefault(source["secretRef"]["name"], set()).add(pod.name)
+    assert found == {"store": {"prefect-worker"}, "dask-store": {"dask-worker"}}
 
 
 def test_no_secret_in_any_file():

@@ -122,6 +122,7 @@ def running(folder):
     """The whole stack with the campaign registered: stack, file of the campaign, lab."""
     store = {f"STORE_{ours}": os.environ[f"AWS_{theirs}"] for ours, theirs in
              {"URL": "ENDPOINT_URL", "KEY": "ACCESS_KEY_ID", "SECRET": "SECRET_ACCESS_KEY"}.items()}  # fmt: skip
+    store |= {f"DASK_{name}": store[name] for name in ("STORE_KEY", "STORE_SECRET")}
     stack = Stack(folder, **store)
     with ExitStack() as opened:
         opened.enter_context(servers(stack))
