@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 faults faults-some stack-test validity components profiles one-control quality ingest fit predict select rerun preprint deimos stopping inference-set regression noise genes genedisco clean
+.PHONY: demo test lint test-slow test-s3 faults faults-some stack-test validity components profiles one-control quality ingest fit predict select rerun load audit preprint deimos stopping inference-set regression noise genes genedisco clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -45,6 +45,13 @@ one-control: .venv/dev.stamp      ## KcViab, one control a plate, under every al
 
 quality: .venv/dev.stamp         ## predictors on uci and mnist, beside scikit-learn's; needs HYBRIDSCREEN_DATA
 	$(BIN)/python tests/benchmarks/ensemble_quality.py
+
+audit: .venv/dev.stamp            ## published advisories about what the images install; without pypi.org it says that it did not look
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python infra/audit.py
+
+load: .venv/dev.stamp             ## commands on large inboxes, many campaigns and rounds, large libraries: cost and growth; 15 minutes
+	$(BIN)/python tests/benchmarks/load.py
 
 ingest: .venv/dev.stamp           ## speed and memory of ingestion on this machine
 	$(BIN)/hybridscreen bench ingest --plates 1000
