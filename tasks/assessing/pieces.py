@@ -44,7 +44,10 @@ def replay_some(
             "tested": Payload("table", pd.DataFrame(columns=list(COLUMNS))),
             "facts": Payload("json", {"missing": f"Not known: {error}."}),
         }
-    return {"tested": Payload("table", pd.concat(found)[list(COLUMNS)]), "facts": Payload("json", {"missing": ""})}
+    return {
+        "tested": Payload("table", pd.concat(found, ignore_index=True)[list(COLUMNS)]),
+        "facts": Payload("json", {"missing": ""}),
+    }
 
 
 def read_observed(store: CheckpointStore, labelled: Labelled) -> Observed:

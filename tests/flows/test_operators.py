@@ -9,6 +9,7 @@ from pilots import computed
 
 CHUNKS = [f"{i:05d}" for i in range(3)]
 PLACED = {"omega", *(f"omega/{i}" for i in CHUNKS)}
+ASSESSED = {"assess", *(f"assess/replay/00{k}" for k in range(3))}
 PARTS = {f"omega/parts/{i}" for i in CHUNKS}
 
 
@@ -21,7 +22,7 @@ def stored(pilot, number, node, output):
 def test_another_operator_recomputes_what_reads_it_and_no_screen(two):
     before = two.digests(1)
     two.write(batch__operator="calibrated")
-    assert computed(two.round()) == PLACED | {"propose"}
+    assert computed(two.round()) == PLACED | ASSESSED | {"propose"}
     after = two.digests(1)
     assert after["screen", "screen"] == before["screen", "screen"]
     assert stored(two, 1, "omega", "chosen") == {"asked": "calibrated", "operator": "calibrated", "why": ""}

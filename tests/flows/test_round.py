@@ -56,6 +56,7 @@ def test_the_released_design_outlives_the_rerun(two):
     [
         *("parse", "plate", "align", "labels", "fit", "ensemble"),
         *("predict", "forward", "calibration", "cobias", "grams", "omega", "coordinates"),
+        *("assess-library", "assess-replay", "assess"),
         *("forecast", "decide", "propose", "screen"),
     ],
 )
