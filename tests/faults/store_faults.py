@@ -70,6 +70,8 @@ def that_last():
 def _can_come(kind, place):
     if (kind, place[1]) == ("flipped", "list-type=2"):
         return False  # of a listing nothing can be compared; what it names is read
+    if kind == "conflict" and place[2] in ("writing weights", "writing the screen"):
+        return False  # only a condition can fail
     return kind in EVERYWHERE or kind in ONLY[place[0]]
 
 
