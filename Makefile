@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 faults faults-some stack-test validity components profiles one-control quality ingest fit predict select rerun load audit preprint deimos stopping inference-set regression noise genes genedisco clean
+.PHONY: demo test lint test-slow test-s3 faults faults-some stack-test validity components profiles one-control fuzz quality ingest fit predict select rerun load audit preprint deimos stopping inference-set regression noise genes genedisco clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -30,6 +30,9 @@ faults-some: .venv/dev.stamp       ## a part of it: every 24th kill point; about
 
 stack-test: .venv/dev.stamp       ## three rounds through the whole stack and its pages, on loopback; needs PostgreSQL, Redis, Ceph, Chromium
 	tests/services/with_rgw.sh $(BIN)/python -m pytest -m browser tests/infra
+
+fuzz: .venv/dev.stamp             ## 20,000 hostile files through every parser, and their figures; FUZZ_CASES=200000 for longer
+	$(BIN)/python -m pytest -m fuzz tests/fuzz
 
 validity: .venv/dev.stamp         ## 100 demo campaigns: does the certificate hold? About an hour on 2 cores
 	$(BIN)/python tests/benchmarks/certificate_validity.py

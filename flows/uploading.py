@@ -31,7 +31,7 @@ def upload(config_path: str, paths: Sequence[Path], server: str | None) -> Uploa
     config = read_config(config_path)
     ledger = Ledger.of(config)
     ledger.require_open()
-    contents = {f"inbox/{path.name}": _content(path) for path in paths}
+    contents = {f"inbox/{_name(path)}": _content(path) for path in paths}
     if len(contents) < len(paths):
         raise UserError("two files of one name", where="upload", got=", ".join(sorted(path.name for path in paths)))
     there = set(ledger.storage.list("inbox"))  # a lab's key may not ask for a file that is missing
@@ -70,6 +70,12 @@ def _tell(campaign: str, files: int) -> bool:
             return False
     announce("plate.received", campaign, files=files)
     return True
+
+
+def _name(path: Path) -> str:
+    if not path.name.isprintable() or "\\" in path.name:
+        raise UserError("not a name for an upload", where=str(path.parent), got=ascii(path.name), todo="Rename it.")
+    return path.name
 
 
 def _content(path: Path) -> bytes:

@@ -50,7 +50,8 @@ def read_uploads(cp: Checkpointer, ledger: Ledger, config: CampaignConfig, barco
     Raises:
         UserError: A mistake in an exclusion log: the values that it is about would count otherwise.
     """
-    uploads = {upload.path.removeprefix("inbox/"): upload.ref() for upload in ledger.uploads()}
+    listed = [(upload.path.removeprefix("inbox/"), upload) for upload in ledger.uploads()]
+    uploads = {name: upload.ref() for name, upload in listed if not upload.problem}
     logs = {name: ref for name, ref in uploads.items() if is_exclusion_log(name)}
     exclusions = _exclusions(cp, logs, barcodes, config.plates.format)
     futures = {
@@ -59,7 +60,8 @@ def read_uploads(cp: Checkpointer, ledger: Ledger, config: CampaignConfig, barco
         if name not in logs
     }
     parsed = {name: future.result() for name, future in futures.items()}
-    rejections = [item for outputs in parsed.values() for item in cp.load(outputs["rejections"])]
+    rejections = [Rejection(ascii(name), "", None, up.problem).as_row() for name, up in listed if up.problem]
+    rejections += [item for outputs in parsed.values() for item in cp.load(outputs["rejections"])]
     every = [head for name, outputs in parsed.items() for head in heads_of(cp, name, outputs)]
     fresh, changed = _without_changed(cp, every, uploads)
     kept, refused = resolve_copies(fresh)

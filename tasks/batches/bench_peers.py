@@ -68,8 +68,8 @@ def open_given(folder: Path, sizes: Sizes) -> Given:
         folder: Where it was written.
         sizes: Of the pool, in memory.
     """
-    members, factor = (np.load(folder / f"{name}.npy") for name in ("members", "factor"))
-    return Given(factor, members, sizes.pool, noise_of(np.load(folder / "variance.npy")))
+    members, factor = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("members", "factor"))
+    return Given(factor, members, sizes.pool, noise_of(np.load(folder / "variance.npy", allow_pickle=False)))
 
 
 def installed(peer: Peer) -> bool:

@@ -127,20 +127,22 @@ def open_pool(folder: Path, sizes: Sizes, needs: Collection[str] = ()) -> PoolVi
         sizes: Of the pool.
         needs: members, features, embedding, gradient, as the strategy asks for.
     """
-    variance = np.load(folder / "variance.npy")
+    variance = np.load(folder / "variance.npy", allow_pickle=False)
     given: dict[str, Any] = {}
     if sizes.features:
         features = open_rows(folder, "features", sizes)
         given = {name: features for name in ("features", "embedding") if name in needs}
     if "members" in needs:
-        given["members"] = np.load(folder / "members.npy", mmap_mode="r" if sizes.from_disk else None)
+        given["members"] = np.load(
+            folder / "members.npy", allow_pickle=False, mmap_mode="r" if sizes.from_disk else None
+        )
     if "gradient" in needs:
         given["gradient"] = Slopes(sizes)
     return PoolView(
         coordinates=open_rows(folder, "coordinates", sizes),
-        eigenvalues=np.load(folder / "eigenvalues.npy"),
+        eigenvalues=np.load(folder / "eigenvalues.npy", allow_pickle=False),
         variance=variance,
-        predictions=np.load(folder / "predictions.npy"),
+        predictions=np.load(folder / "predictions.npy", allow_pickle=False),
         noise=np.full(sizes.library, noise_of(variance)),
         open=np.arange(sizes.library) < sizes.pool,
         kind=sizes.kind,
@@ -152,7 +154,7 @@ def open_rows(folder: Path, name: str, sizes: Sizes) -> Rows:
     """A tall matrix that was written: factor, coordinates or features."""
     if sizes.from_disk:
         return StoredRows.of_zarr(zarr.open_array(folder / name, mode="r"))
-    return MemoryRows(np.load(folder / f"{name}.npy"))
+    return MemoryRows(np.load(folder / f"{name}.npy", allow_pickle=False))
 
 
 def noise_of(variance: FloatArray) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from tasks.campaigns.spreadsheets import escape_formulas
 from tasks.errors import UserError
 
 ECHO_COLUMNS = (
@@ -25,8 +26,6 @@ SOURCE_COLUMNS = ("sample", "plate", "well")
 # Volume of one Echo droplet; transfers are whole numbers of droplets.
 DROPLET_NL = 2.5
 _WELL = re.compile(r"([A-Za-z]{1,2})0*([1-9][0-9]*)")
-# Spreadsheets take cells that begin like this for formulas.
-FORMULA = re.compile(r"^[=+\-@\t\r]")
 
 
 def echo_picklist(
@@ -106,19 +105,6 @@ def generic_worklist(
         columns=list(GENERIC_COLUMNS),
     )
     return escape_formulas(worklist)
-
-
-def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """Put an apostrophe before every text cell that a spreadsheet would run as a formula."""
-    escaped = table.copy()
-    for column in escaped.columns:
-        if escaped[column].dtype == object:
-            escaped[column] = escaped[column].map(_escape)
-    return escaped
-
-
-def _escape(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 
 
 def _used_wells(platemap: pd.DataFrame, reagents: Mapping[str, str] | None) -> tuple[pd.DataFrame, list[str]]:

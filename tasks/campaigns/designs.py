@@ -10,6 +10,7 @@ from typing import Annotated
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
+from tasks.campaigns.spreadsheets import escape_formulas, escaped_names, unescape_formulas
 from tasks.checkpoints.keys import sha256
 from tasks.checkpoints.payloads import encode_json
 from tasks.checkpoints.record_files import read_record
@@ -59,8 +60,9 @@ def round_folder(round_index: int) -> str:
 
 
 def table_text(frame: pd.DataFrame) -> str:
-    """A table of a design as CSV text, the same for the same content."""
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    """A table as CSV text, the same for the same content, safe to open in a spreadsheet."""
+    safe = escape_formulas(frame).set_axis(escaped_names(frame.columns), axis=1)
+    return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
 def read_table(text: str) -> pd.DataFrame:
@@ -69,7 +71,7 @@ def read_table(text: str) -> pd.DataFrame:
     Raises:
         ValueError: It is not such a table.
     """
-    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    frame = unescape_formulas(pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False))
     if "score" in frame.columns:
         frame["score"] = pd.to_numeric(frame["score"])  # no score is an empty cell
     return frame.astype({name: kind for name, kind in _COLUMNS.items() if name in frame.columns})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
+from tasks.campaigns.spreadsheets import FORMULA
+
 MAX_ID = 200
 USABLE = f"1 to {MAX_ID} printable characters without blanks at the ends"
 
@@ -17,7 +19,8 @@ _LATIN = str.maketrans(
 
 def usable(text: str) -> bool:
     """Whether a text may be an id: short, and without what cannot be seen (controls, marks of direction)."""
-    return 0 < len(text) <= MAX_ID and text == text.strip() and text.isprintable()
+    hidden = text[:1] == "'" and FORMULA.match(text, 1) is not None  # how a formula is written into a CSV file
+    return 0 < len(text) <= MAX_ID and text == text.strip() and text.isprintable() and not hidden
 
 
 def looks(text: str) -> str:

@@ -27,6 +27,7 @@ from tasks.errors import UserError
 
 _LIBRARY_MANIFEST = "library/manifest.json"
 _AT_A_TIME = 16
+_UNNAMEABLE = "name of the file: a backslash, .. or a character that cannot be seen in it; upload it under another"
 # Tolerance, threshold, rule and risk too: a second yardstick for the same audit would be a look that spends nothing.
 # And a veto that was lifted would bring back perturbations that no audit member was ever drawn from.
 _FIXED = {
@@ -48,10 +49,11 @@ def _without_places(config: CampaignConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Upload:
-    """A file in the inbox."""
+    """A file in the inbox. One whose name nothing can be called by is not read: `problem` says why."""
 
     path: str
     sha256: str
+    problem: str = ""
 
     def ref(self) -> Ref:
         """Reference to the file's bytes."""
@@ -223,8 +225,9 @@ class Ledger:
 
     def uploads(self) -> list[Upload]:
         """Files of the inbox with their digests. The inbox is never written, moved or deleted."""
-        paths = sorted(self.storage.list("inbox"))
-        found: list[Upload] = []
+        listed = sorted(self.storage.list("inbox"))
+        paths = [path for path in listed if _can_be_named(path)]
+        found = [Upload(path, "", _UNNAMEABLE) for path in listed if not _can_be_named(path)]
         for first in range(0, len(paths), _AT_A_TIME):  # an inbox may hold more than fits into memory
             contents = self.storage.read_many(paths[first : first + _AT_A_TIME])
             found += [Upload(path, sha256(data)) for path, data in sorted(contents.items())]
@@ -334,3 +337,8 @@ class Ledger:
         """Summary of a run whose screen was published, but which a crash kept from writing its own."""
         known = [s for s in published_screens(self.storage) if (s.round_index, s.run) == (round_index, run)]
         return known[0].summary if known else None
+
+
+def _can_be_named(path: str) -> bool:
+    """Whether the name of an upload can stand in messages, tables and paths."""
+    return path.isprintable() and "\\" not in path and ".." not in path.split("/")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 _MOST_BYTES = 64_000_000  # of text or metadata that a small file may claim
@@ -35,9 +36,11 @@ def read_parquet(data: bytes, choose: Choose, cells: int, cells_per_byte: int) -
         names = [str(name) for name in file.schema_arrow.names]
         chosen = list(dict.fromkeys(choose(names)))
         _check(file.metadata, chosen, len(data), cells, cells_per_byte)
-        texts = [field.name for field in file.schema_arrow if _is_text(field.type) and field.name in chosen]
+        fields = [field for field in file.schema_arrow if field.name in chosen]
+        texts = [field.name for field in fields if _is_text(field.type)]
+        categories = [field.name for field in fields if pa.types.is_dictionary(field.type)]
         table = _open(data, texts).read(columns=chosen)
-        for name in texts:
+        for name in [*texts, *categories]:
             _check_text(table, name)
         frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, KeyError, MemoryError, RuntimeError) as error:
@@ -75,6 +78,8 @@ def _check(metadata: pq.FileMetaData, chosen: Sequence[str], size: int, cells: i
 def _check_text(table: pa.Table, name: str) -> None:
     for chunk in table.column(name).chunks:
         words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
-        longest = pa.compute.max(pa.compute.binary_length(words)).as_py() if len(words) else 0
+        if not _is_text(words.type) or not len(words):
+            continue
+        longest = pc.max(pc.binary_length(words)).as_py()
         if (longest or 0) > _LONGEST_TEXT:
             raise ValueError(f"a text of {longest:,} bytes in column {name!r}, expected at most {_LONGEST_TEXT:,}")

@@ -108,7 +108,7 @@ def _decode(kind: Kind, files: Mapping[str, bytes]) -> Any:
     if kind == "table":
         return pq.read_table(pa.BufferReader(data)).to_pandas()
     if kind == "array":
-        return np.load(io.BytesIO(data), allow_pickle=False)
+        return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)  # np.load takes zip files too
     if kind == "tensors":
         return safetensors.numpy.load(data)
     return parse_json(data) if kind == "json" else data.decode()

@@ -13,7 +13,8 @@ def parse_json(data: bytes | str) -> Any:
         ValueError: It is not UTF-8 or not JSON, names a key twice, holds NaN or infinity, or is nested too deeply.
     """
     try:
-        return json.loads(data, object_pairs_hook=_once, parse_constant=_refuse)
+        text = data.decode() if isinstance(data, bytes) else data  # json itself would take UTF-16 too
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

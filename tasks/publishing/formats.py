@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.batches.worklist import escape_formulas
 from tasks.campaigns.designs import table_text
+from tasks.campaigns.spreadsheets import escape_formulas, escaped_names
 from tasks.checkpoints.payloads import Payload, encode
 from tasks.checkpoints.records import RoundLock
 from tasks.publishing.card import render_card
@@ -75,7 +75,7 @@ def screen_table(screen: ad.AnnData) -> pd.DataFrame:
     table = table.astype({name: object for name in text})
     table[text] = table[text].map(_one_kind_of_line_end)
     table = escape_formulas(table)
-    table.columns = escape_formulas(pd.DataFrame({"name": list(table.columns)}, dtype=object))["name"].tolist()
+    table.columns = pd.Index(escaped_names(table.columns))
     return table
 
 

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from tasks.batches.layout import lay_out
-from tasks.batches.worklist import ECHO_COLUMNS, GENERIC_COLUMNS, echo_picklist, escape_formulas, generic_worklist
+from tasks.batches.worklist import ECHO_COLUMNS, GENERIC_COLUMNS, echo_picklist, generic_worklist
+from tasks.campaigns.spreadsheets import escape_formulas
 from tasks.errors import UserError
 
 

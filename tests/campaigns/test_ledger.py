@@ -201,3 +201,29 @@ def test_a_listing_that_lags_behind_costs_no_number_and_no_end(ledger, monkeypat
     assert [ledger.claim_run(lock(0, key * 64)).number for key in "1221"] == [2, 3, 3, 4]
     assert ledger.revise(config()) == 1
     assert [ledger.revise(config(readout={"unit": unit})) for unit in ("mM", "nM", "nM", "mM")] == [2, 3, 3, 4]
+
+
+def test_uploads_whose_names_lead_elsewhere_or_cannot_be_seen_are_not_read(tmp_path):
+    inbox = tmp_path / "pilot" / "inbox"
+    inbox.mkdir(parents=True)
+    for name in (
+        "good.csv",
+        "a\\b.csv",
+        "bidi\u202e.csv",
+        "line\nend.csv",
+        b"\xff.csv".decode("utf-8", "surrogateescape"),
+    ):
+        (inbox / name).write_bytes(b"x")
+    uploads = Ledger(Storage(str(tmp_path / "pilot"))).uploads()
+    assert [upload.path for upload in uploads if not upload.problem] == ["inbox/good.csv"]
+    assert sum("upload it under another" in upload.problem for upload in uploads) == 4
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "＝"])
+def test_no_cell_of_a_table_is_a_formula_and_ids_come_back(sign):
+    table = pd.DataFrame({"perturbation": [f"{sign}1+1", "a=1"], "rank": [-1, 2], f"{sign}x": ["", "b"]})
+    text = table_text(table)
+    assert f"'{sign}1+1" in text
+    assert f"'{sign}x" in text
+    if sign != "\r":  # which no id holds: it would end the line for most readers
+        assert read_table(text)["perturbation"].tolist() == [f"{sign}1+1", "a=1"]

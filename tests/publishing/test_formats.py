@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from published import ANNOTATION, lock, screen
 
 import tasks.publishing
-from tasks.batches.worklist import FORMULA
+from tasks.campaigns.spreadsheets import FORMULA
 from tasks.checkpoints.payloads import decode
 from tasks.publishing.formats import complete_provenance, parquet_facts, screen_files
 from tasks.publishing.screen import CLASS_COLUMNS, SCHEMA_VERSION, SCREEN_COLUMNS

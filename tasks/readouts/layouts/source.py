@@ -36,6 +36,8 @@ def folder_source(folder: str | Path) -> Source:
             return (root / path).read_bytes()
         except (IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(name) from error
+        except FileNotFoundError:
+            raise
         except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL byte
             reason = getattr(error, "strerror", None) or str(error)
             raise UserError("the file cannot be read", where=str(root), got=f"{name[:80]!r}: {reason}") from error

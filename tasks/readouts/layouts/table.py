@@ -6,6 +6,7 @@ from typing import get_args
 
 from pydantic import Field
 
+from tasks.campaigns.spreadsheets import unescape
 from tasks.errors import UserError
 from tasks.readouts.layouts.model import (
     FILE_COLUMNS,
@@ -67,7 +68,7 @@ class Table(Layout):
 
 
 def _content(line: Line, well: str, fmt: int) -> Well:
-    role, perturbation = _ROLES.get(line["role"]), line["perturbation"]
+    role, perturbation = _ROLES.get(line["role"]), str(unescape(line["perturbation"]))
     if role is None:
         raise UserError("unknown role", where=line.where, got=repr(line["role"]), expected=", ".join(_ROLES))
     if (role == "sample") != bool(perturbation):
@@ -86,4 +87,4 @@ def _content(line: Line, well: str, fmt: int) -> Well:
     replicate = whole_number(written)
     if replicate is None or (replicate > 0) != (role == "sample"):
         raise UserError("wrong replicate", where=line.where, got=repr(written), expected="1, 2, … for a sample, 0 else")
-    return Well(role, perturbation, line.cells.get("reagent", ""), line.cells.get("slot", ""), replicate)
+    return Well(role, perturbation, str(unescape(line.cells.get("reagent", ""))), line.cells.get("slot", ""), replicate)
