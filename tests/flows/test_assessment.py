@@ -43,8 +43,8 @@ def test_a_round_tells_and_an_earlier_share_moves_the_next_batch(two):
     assert not picked[picked["slot"] != "random"]["reason"].str.contains(REASON).any()
 
 
-def test_another_sketch_repeats_the_replays_and_another_tolerance_does_not(two):
-    two.write(readout__tolerance=0.9)
+def test_another_sketch_repeats_the_replays_and_another_gamma_does_not(two):
+    two.write(stopping__gamma=0.96)
     assert not {name for name in computed(two.round()) if name.startswith("assess")}
     two.write(operators__sketch=6)
     again = computed(two.round())
