@@ -31,14 +31,17 @@ def client_options() -> dict[str, Any]:
 
     Botocore's mode `legacy` asks again on 500, 502, 503, 504, 429 and 509, on time-outs and on cut connections. The
     later modes share a quota of retries between all requests: with many at a time it ends during a short outage.
+
+    Checksums after a request's body, which botocore sends over TLS by default, stores like Ceph 16 do not understand;
+    what is written is covered by the signature, or by TLS.
     """
     retries: dict[str, Any] = {} if os.environ.get("AWS_RETRY_MODE") else {"mode": "legacy"}
     if not os.environ.get("AWS_MAX_ATTEMPTS"):
         retries["total_max_attempts"] = ATTEMPTS
-    return {
-        "use_listings_cache": False,
-        "config_kwargs": {"retries": retries, "connect_timeout": 5, "read_timeout": 20},
-    }
+    config: dict[str, Any] = {"retries": retries, "connect_timeout": 5, "read_timeout": 20}
+    if not os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION"):
+        config["request_checksum_calculation"] = "when_required"
+    return {"use_listings_cache": False, "config_kwargs": config}
 
 
 def prepare(file_system: Any) -> None:

@@ -46,7 +46,7 @@ def test_a_certificate_of_an_authority_that_is_not_trusted_is_one_clear_line(
     assert "\n" not in str(caught.value)
     assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value)
     assert "AWS_CA_BUNDLE" in str(caught.value)
-    assert proxy.refused
+    assert proxy.has_refused()
 
 
 def test_a_store_with_tls_is_not_reached_without(gateway, s3_url, monkeypatch):
@@ -55,4 +55,4 @@ def test_a_store_with_tls_is_not_reached_without(gateway, s3_url, monkeypatch):
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(StorageError):
         Storage(f"{s3_url}/kinase").read("store.json")
-    assert proxy.refused
+    assert proxy.has_refused()

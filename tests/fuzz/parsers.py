@@ -12,8 +12,9 @@ import examples
 import numpy as np
 from mutation import Files
 
-from flows.inspection import campaign_status, list_plates, verify_campaign
+from flows.inspection import campaign_status, list_plates
 from flows.results import Result
+from flows.verifying import verify_campaign
 from tasks.campaigns.answers import read_answers
 from tasks.campaigns.config import LibrarySection, ReadoutSection
 from tasks.campaigns.ledger import Ledger

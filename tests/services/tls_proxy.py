@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+import time
 from urllib.parse import urlsplit
 
 from cryptography import x509
@@ -57,6 +58,13 @@ class TlsProxy:
     def __enter__(self):
         self._start(self._accept)
         return self
+
+    def has_refused(self, seconds=10):
+        """Whether a client was refused; the client may know of it before this thread does."""
+        until = time.monotonic() + seconds
+        while not self.refused and time.monotonic() < until:
+            time.sleep(0.01)
+        return bool(self.refused)
 
     def __exit__(self, *_):
         with contextlib.suppress(OSError):
