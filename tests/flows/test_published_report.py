@@ -43,7 +43,7 @@ def test_the_report_shows_what_was_decided_and_what_it_cost(two):
     bars = plots["risk"]["data"][0]
     assert np.isclose(bars["y"][-1], decision["risk_spent"], rtol=1e-5)
     lines = {trace["name"]: trace["y"] for trace in plots["spectrum"]["data"]}
-    noise = np.array(lines["Ω with noise"]) - lines["reducible Ω"]
+    noise = np.array(lines["Ω with noise"]) - lines["along gradients"]  # the operator that strategies see
     assert {"members Σ_F", "cobias Δ"} <= set(lines)
     assert (noise > 0).all()
     assert noise.max() <= lines["noise Σ_Y"][0] * (1 + 1e-4)
