@@ -22,10 +22,10 @@ test-slow: .venv/dev.stamp        ## tests that take more than some seconds each
 test-s3: .venv/dev.stamp          ## everything that speaks S3, against a real Ceph object store on loopback
 	tests/services/with_rgw.sh $(BIN)/python -m pytest -m "not browser" tests/checkpoints tests/flows/test_storages.py tests/infra/test_bucket_policy.py
 
-faults: .venv/dev.stamp            ## kills at every boundary, a failing store, races, losses; records the figures. Two hours on 2 cores
+faults: .venv/dev.stamp            ## kills at every boundary, a failing store, races, losses; records the figures. Hours on 2 cores
 	$(BIN)/python tests/faults/run.py --record
 
-faults-some: .venv/dev.stamp       ## a part of it: every 24th kill point; about 5 minutes on 2 cores
+faults-some: .venv/dev.stamp       ## a part of it: every 24th kill point; more than a quarter of an hour on 2 cores
 	$(BIN)/python -m pytest -m faults tests/faults/test_kill_points.py
 
 stack-test: .venv/dev.stamp       ## three rounds through the whole stack and its pages, on loopback; needs PostgreSQL, Redis, Ceph, Chromium
@@ -88,10 +88,10 @@ stopping: .venv/dev.stamp         ## 1,000 simulated campaigns a case: is the ce
 inference-set: .venv/dev.stamp    ## active against random on MNIST and QM9, and wells to certify; 25 minutes on one core, needs HYBRIDSCREEN_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/inference_set_experiment.py
 
-regression: .venv/dev.stamp       ## does the default beat random and LCMD on five sets? Five hours of one core; needs HYBRIDSCREEN_DATA, and bmdal_reg for one arm
+regression: .venv/dev.stamp       ## does the default beat random and LCMD on five sets? Some hours of one core; needs HYBRIDSCREEN_DATA, and bmdal_reg for one arm
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/replay_experiments.py regression
 
-noise: .venv/dev.stamp            ## and where wells are noisy, unevenly or by plates? Five hours of one core; needs HYBRIDSCREEN_DATA
+noise: .venv/dev.stamp            ## and where wells are noisy, unevenly or by plates? Some hours of one core; needs HYBRIDSCREEN_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/replay_experiments.py noise
 
 genes: .venv/dev.stamp            ## and on genome-wide screens, for the model and for hits? Needs HYBRIDSCREEN_DATA

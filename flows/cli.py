@@ -2,14 +2,12 @@
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from flows import service_commands
+from flows import screen_commands, service_commands
 from tasks.errors import HybridScreenError, UserError
 
 if TYPE_CHECKING:
@@ -78,16 +76,6 @@ def _checked(config: Path, *, opened: bool) -> None:
     require_answer()
 
 
-def _with_bar(title: str, call: Callable[[], T]) -> T:
-    from flows.console import Bar
-    from tasks.checkpoints.progress import listening
-
-    with ExitStack() as stack:
-        bar = stack.enter_context(Bar(title))
-        stack.enter_context(listening(bar))
-        return call()
-
-
 @app.command("open")
 def open_(
     config: Config,
@@ -99,16 +87,16 @@ def open_(
     """Open a campaign: library, audit set, round 0's plates."""
     _checked(config, opened=False)
     from flows.campaign import open_campaign
-    from flows.console import answer
+    from flows.console import answer, with_bar
 
     if plan_audit:
         from flows import audit_plan
 
-        planned = _with_bar("planning", lambda: audit_plan.plan_audit(str(config)))
+        planned = with_bar("planning", lambda: audit_plan.plan_audit(str(config)))
         answer(planned, as_json, audit_plan.plan_lines(planned))
         return
 
-    opened = _with_bar("opening", lambda: open_campaign(str(config)))
+    opened = with_bar("opening", lambda: open_campaign(str(config)))
     state = "opened" if opened.newly else "already open"
     answer(
         opened,
@@ -125,10 +113,10 @@ def open_(
 def round_(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
     """Compute what arrived; says what it recomputed and why."""
     _checked(config, opened=True)
-    from flows.console import answer
+    from flows.console import answer, with_bar
     from flows.round import run_round
 
-    result = _with_bar("round", lambda: run_round(str(config), round_index))
+    result = with_bar("round", lambda: run_round(str(config), round_index))
     answer(result, as_json, _round_lines(result, config))
     if result.status == "waiting":
         raise typer.Exit(1)
@@ -138,10 +126,10 @@ def round_(config: Config, round_index: RoundNumber = None, as_json: AsJson = Fa
 def plan(config: Config, round_index: RoundNumber = None, as_json: AsJson = False) -> None:
     """Tell what a round would recompute, and why."""
     _checked(config, opened=True)
-    from flows.console import answer
+    from flows.console import answer, with_bar
     from flows.round import run_round
 
-    result = _with_bar("planning", lambda: run_round(str(config), round_index, plan=True))
+    result = with_bar("planning", lambda: run_round(str(config), round_index, plan=True))
     lines = [f"  {event.node}: {event.reason}" for event in result.computed]
     lines += [f"  refused: {r['file']}: {r['reason']}" for r in result.rejections]
     answer(result, as_json, [f"Round {result.round}: {result.message}", *lines])
@@ -160,11 +148,11 @@ def release(
 ) -> None:
     """Freeze the proposed batch as the next round's design, or refuse it."""
     _checked(config, opened=True)
-    from flows.console import answer
+    from flows.console import answer, with_bar
     from flows.release import release_batch, release_lines
 
     decision: Literal["approve", "veto", "reject"] = "reject" if reject else "veto" if veto else "approve"
-    released = _with_bar("releasing", lambda: release_batch(str(config), round_index, decision, veto or (), note))
+    released = with_bar("releasing", lambda: release_batch(str(config), round_index, decision, veto or (), note))
     answer(released, as_json, release_lines(released, config))
 
 
@@ -234,50 +222,13 @@ def status(config: Config, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def assess(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="[CAMPAIGN.YAML]", help="An open campaign; or, with --screen, one to come.")
-    ] = None,
-    screen: Annotated[str | None, typer.Option(help="Past screen, before a campaign: table or AnnData.")] = None,
-    values: Annotated[
-        list[str] | None, typer.Option(help="Column of the past screen with the values; several are replicates.")
-    ] = None,
-    library: Annotated[str | None, typer.Option(help="Its features by id; else the screen holds them.")] = None,
-    id_column: Annotated[str, typer.Option("--id", help="Column with the id.")] = "perturbation",
-    features: Annotated[str, typer.Option(help="Prefix of the feature columns, or a key of obsm.")] = "X",
-    strategy: Annotated[str | None, typer.Option(help="Strategy to assess; that of the campaign.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Tell whether active selection is worth it here, before a campaign or in it."""
-    from flows.assessing import assess_campaign, assess_past_screen, assessment_lines
-    from flows.console import answer
-    from tasks.campaigns.reading import read_config
-
-    if config is None and screen is None:
-        raise UserError("nothing to assess", where="assess", expected="CAMPAIGN.YAML, or --screen FILE --values COLUMN")
-    if config is not None and library is not None:
-        raise UserError("the configuration names the library", where="--library", got=library)
-    read = None if config is None else read_config(config)
-    if screen is not None:
-        past = _with_bar(
-            "assessing",
-            lambda: assess_past_screen(screen, values or (), read, library, id_column, features, strategy, seed),
-        )
-        answer(past, as_json, assessment_lines(past))
-    elif read is not None:
-        found = assess_campaign(read)
-        answer(found, as_json, assessment_lines(found))
-
-
-@app.command()
 def verify(
     config: Config,
     repair: Annotated[bool, typer.Option("--repair", help="Compute damaged and missing checkpoints again.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Re-read everything stored and check its digest."""
-    from flows.console import answer
+    from flows.console import answer, with_bar
     from flows.verifying import verify_campaign, verify_lines
     from tasks.campaigns.reading import read_config
 
@@ -286,9 +237,9 @@ def verify(
         _checked(config, opened=True)
         from flows.repairing import verify_and_repair
 
-        found = _with_bar("repairing", lambda: verify_and_repair(str(config)))
+        found = with_bar("repairing", lambda: verify_and_repair(str(config)))
     else:
-        found = _with_bar("verifying", lambda: verify_campaign(checked))
+        found = with_bar("verifying", lambda: verify_campaign(checked))
     answer(found, as_json, verify_lines(found))
     if found.problems:
         raise typer.Exit(1)
@@ -303,10 +254,10 @@ def gc(
 ) -> None:
     """Remove checkpoints that nothing references."""
     from flows.collection import collect_campaign, collect_lines
-    from flows.console import answer
+    from flows.console import answer, with_bar
     from tasks.campaigns.reading import read_config
 
-    found = _with_bar("looking", lambda: collect_campaign(read_config(config), grace, delete=delete))
+    found = with_bar("looking", lambda: collect_campaign(read_config(config), grace, delete=delete))
     answer(found, as_json, collect_lines(found, config))
 
 
@@ -335,98 +286,18 @@ def publish(
 ) -> None:
     """Copy a published screen, whole, to where others read it."""
     _checked(config, opened=True)
-    from flows.console import answer
+    from flows.console import answer, with_bar
     from flows.sharing import publish_screen, shared_lines
 
-    shared = _with_bar("copying", lambda: publish_screen(str(config), to, screen))
+    shared = with_bar("copying", lambda: publish_screen(str(config), to, screen))
     answer(shared, as_json, shared_lines(shared))
 
 
-@app.command()
-def score(
-    screen: Annotated[Path, typer.Argument(metavar="SCREEN.YAML", help="Description of the finished screen.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the results; NAME-scores by default.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the results of an earlier run.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Score a finished screen: plate files to quality, scores and a page."""
-    from flows.console import answer
-    from flows.score import score_lines, score_screen
-
-    scored = _with_bar("scoring", lambda: score_screen(str(screen), out, force=force))
-    answer(scored, as_json, score_lines(scored))
-    if not scored.perturbations:
-        raise typer.Exit(1)
-
-
-@app.command()
-def replay(
-    config: Annotated[Path, typer.Argument(metavar="REPLAY.YAML", help="Configuration of the replay.")],
-    as_json: AsJson = False,
-) -> None:
-    """Play finished screens under several strategies: does any beat random?"""
-    from tasks.replays.results import read_replay
-
-    read_replay(config)  # most mistakes are seen here, before Prefect starts
-
-    from flows.console import answer
-    from flows.replay import replay as play
-    from flows.replay import replay_lines
-    from flows.server import require_answer
-
-    require_answer()
-    replayed = _with_bar("replaying", lambda: play(str(config)))
-    answer(replayed, as_json, replay_lines(replayed))
-
-
-@app.command()
-def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="fit, ingest, predict, rerun or select.")],
-    plates_: Annotated[int | None, typer.Option("--plates", min=1, help="Plates.")] = None,
-    wells: Annotated[int | None, typer.Option(min=96, help="Wells of a plate: 96, 384 or 1536.")] = None,
-    features: Annotated[int | None, typer.Option(min=1, help="Features of a well, or of a perturbation.")] = None,
-    pool: Annotated[int | None, typer.Option(min=1, help="Perturbations of the library.")] = None,
-    members: Annotated[int | None, typer.Option(min=2, help="Members of the ensemble.")] = None,
-    hidden: Annotated[int | None, typer.Option(min=1, help="Width of each of two hidden layers.")] = None,
-    labels: Annotated[int | None, typer.Option(min=20, help="Labels to learn from.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the labels.")] = None,
-    strategy: Annotated[
-        str | None, typer.Option(help="Way of choosing a batch; or an operator, eigenmodes-alone or cobias.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Perturbations to choose.")] = None,
-    observed: Annotated[int | None, typer.Option(min=0, help="Perturbations measured before.")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Workers of a Dask cluster; 0: threads.")] = None,
-    from_disk: Annotated[bool | None, typer.Option("--from-disk", help="Read zarr chunks instead of memory.")] = None,
-    peers: Annotated[bool | None, typer.Option("--peers/--no-peers", help="Time the named peers beside it.")] = None,
-    storage: Annotated[str | None, typer.Option(help="Folder or URL for a campaign's files, which stay there.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure speed and memory on this machine, beside the least that could do the job."""
-    from flows.bench import bench_lines, run_bench
-    from flows.console import answer
-
-    given = {
-        "plates": plates_, "wells": wells, "features": features, "pool": pool, "members": members, "hidden": hidden,
-        "labels": labels, "epochs": epochs, "strategy": strategy, "batch": batch, "observed": observed,
-        "workers": workers, "from_disk": from_disk, "peers": peers, "storage": storage,
-    }  # fmt: skip
-    sizes = {size: value for size, value in given.items() if value is not None}
-    found = _with_bar(f"bench {name}", lambda: run_bench(name, sizes))
-    answer(found, as_json, bench_lines(found))
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Option("--into", help="Folder to work in.")] = Path("hybridscreen-demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of campaign and lab.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Run the whole loop on real data; no service needed."""
-    from flows.demo import run_demo
-
-    run_demo(folder, seed, as_json)
-
-
+app.command()(screen_commands.assess)
+app.command()(screen_commands.score)
+app.command()(screen_commands.replay)
+app.command()(screen_commands.bench)
+app.command()(screen_commands.demo)
 app.command()(service_commands.serve)
 app.command()(service_commands.deploy)
 app.command()(service_commands.upload)

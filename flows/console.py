@@ -3,14 +3,18 @@
 import math
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from tasks.checkpoints.progress import listening
 from tasks.checkpoints.records import Event
+
+T = TypeVar("T")
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -57,6 +61,12 @@ class Bar:
         """Empty the bar after a long node."""
         with self._lock:
             self._progress.update(self._main, node=event.node, total=None, completed=0)
+
+
+def with_bar(title: str, call: Callable[[], T]) -> T:
+    """Answer of a call, with a progress bar that follows it."""
+    with Bar(title) as bar, listening(bar):
+        return call()
 
 
 def at_least(share: float) -> str:

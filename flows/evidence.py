@@ -1,15 +1,15 @@
 """Is active selection worth it? Asked of the training labels in every round, before the next batch is chosen."""
 
-import json
-
 from flows.fitting import named
 from flows.following import follow
 from flows.parts import Round
+from tasks.assessing.findings import Assessment
 from tasks.assessing.recipe import Labelled, parts
 from tasks.assessing.task import assess_library, assess_replay, assess_round
 from tasks.campaigns.ledger import Ledger
 from tasks.checkpoints.checkpointer import Outputs
 from tasks.checkpoints.pieces import Place
+from tasks.checkpoints.record_files import read_record
 from tasks.checkpoints.refs import Ref
 from tasks.operators.task import Omega
 
@@ -37,4 +37,4 @@ def earlier_share(ledger: Ledger, number: int) -> float:
     path = "" if run is None else f"{run.folder}/{FILE}"
     if run is None or not ledger.storage.exists(path):
         return 0.0
-    return float(json.loads(ledger.storage.read(path))["random_share"])
+    return read_record(ledger.storage, path, ledger.storage.read(path), Assessment).random_share

@@ -181,7 +181,7 @@ def replay_lines(replayed: Replayed) -> list[str]:
         f"{replayed.campaigns} campaigns, {replayed.computed} played now. {name} against random, mean over rounds, "
         f"seeds and {len(replayed.summary['screens'])} screens" + (" (difference of logarithms):" if of_logs else ":")
     ]
-    for row in sorted(first["overall"], key=lambda row: row["difference"]):
+    for row in sorted(first["overall"], key=lambda row: row["difference"], reverse=not first["low_is_good"]):
         ends = "" if row["low"] is None else f"  ({row['low']:+.3f} to {row['high']:+.3f})"
         lines.append(f"  {row['arm']:<24} {row['difference']:+.3f}{ends}  worst screen {row['worst']:+.3f}")
     return [*lines, f"Page: {replayed.page}" + ("" if replayed.newly else " (as before)")]

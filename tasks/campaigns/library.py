@@ -118,6 +118,8 @@ def _read_anndata(storage: Storage, name: str, suffix: str) -> anndata.AnnData:
     try:
         try_library(suffix[1:], files)
         loaded: anndata.AnnData = anndata.read_h5ad(io.BytesIO(files[""])) if hdf5 else decode("anndata", files)
+    except MemoryError:  # says nothing of the file
+        raise
     except Exception as error:  # anndata hardly checks what it reads, and stumbles over it in many ways
         raise UserError("the library is not AnnData", where=storage.locate(name), got=error) from error
     return loaded

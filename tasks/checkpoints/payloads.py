@@ -97,6 +97,8 @@ def decode(kind: Kind, files: Mapping[str, bytes]) -> Any:
     """
     try:
         return _decode(kind, files)
+    except MemoryError:  # says nothing of the bytes
+        raise
     except Exception as error:  # anndata and zarr hardly check what they read, and stumble over it in many ways
         raise UnreadablePayload(f"not {kind}: {str(error) or type(error).__name__}") from error
 

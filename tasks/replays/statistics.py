@@ -74,7 +74,7 @@ def by_screen(differences: pd.DataFrame) -> pd.DataFrame:
     return found.assign(p=holm(found["p_single"].to_numpy()))
 
 
-def over_screens(differences: pd.DataFrame) -> pd.DataFrame:
+def over_screens(differences: pd.DataFrame, *, low_is_good: bool) -> pd.DataFrame:
     """Mean over rounds, seeds and screens: arm, difference, low, high, screens, p (Holm), worst (screen's mean).
 
     The interval is of the mean over these screens, not over others: their campaigns vary, the screens do not. Degrees
@@ -89,7 +89,9 @@ def over_screens(differences: pd.DataFrame) -> pd.DataFrame:
         mean = float(means.mean())
         half = float(stats.t.ppf(0.5 + LEVEL / 2, freedom) * error) if freedom > 0 else float("nan")
         p = float(2 * stats.t.sf(abs(mean) / error, freedom)) if freedom > 0 and error > 0 else float("nan")
-        rows.append((arm, mean, mean - half, mean + half, len(groups), p, float(means.max())))
+        rows.append(
+            (arm, mean, mean - half, mean + half, len(groups), p, float(means.max() if low_is_good else means.min()))
+        )
     columns = ["arm", "difference", "low", "high", "screens", "p_single", "worst"]
     found = pd.DataFrame(rows, columns=columns)
     return found.assign(p=holm(found["p_single"].to_numpy()))

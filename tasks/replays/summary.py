@@ -79,7 +79,7 @@ def compare(table: pd.DataFrame, measure: Measure) -> Compared:
         measure,
         by_screen(differences),
         by_round(differences),
-        over_screens(differences),
+        over_screens(differences, low_is_good=measure.low),
         labels_to_reach(table, measure.name, low_is_good=measure.low),
         ranks(table, measure.name, low_is_good=measure.low),
     )
@@ -106,6 +106,7 @@ def as_json(config: ReplayConfig, compared: Mapping[str, Compared], costs: pd.Da
         "seeds": [config.seeds.start, config.seeds.stop - 1],
         "figures": {
             name: {
+                "low_is_good": each.measure.low,
                 "difference": "of logarithms"
                 if each.measure.name in ("rmse", "mae", "error_99", "error_max")
                 else "plain",

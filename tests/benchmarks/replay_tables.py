@@ -42,7 +42,9 @@ def _table(table, figure, arms):
     differences = paired(table, figure)
     sets = list(dict.fromkeys(table["screen"]))
     single = {(row["screen"], row["arm"]): row for row in by_screen(differences).to_dict("records")}
-    overall = {row["arm"]: row for row in over_screens(differences).to_dict("records")}
+    overall = {
+        row["arm"]: row for row in over_screens(differences, low_is_good=figure != "hits_found").to_dict("records")
+    }
     lines = [f"| {TITLES[figure]} less {CONTROL}'s | {' | '.join(sets)} | all |", "|---" * (len(sets) + 2) + "|"]
     last = table[table["arm"] == CONTROL].groupby(["screen", "seed"])[figure].last().groupby("screen").mean()
     lines.append(f"| {CONTROL} itself, at its end | {' | '.join(f'{last[name]:.3f}' for name in sets)} | |")

@@ -56,16 +56,24 @@ def test_over_screens_the_interval_holds_the_mean_of_these_screens():
     rng = np.random.default_rng(2)
     held = []
     for _ in range(300):
-        found = over_screens(paired(played({"arm": -0.1}, seeds=4, rounds=1, rng=rng), "rmse")).iloc[0]
+        found = over_screens(paired(played({"arm": -0.1}, seeds=4, rounds=1, rng=rng), "rmse"), low_is_good=True).iloc[
+            0
+        ]
         held.append(found["low"] <= -0.1 <= found["high"])
     assert np.mean(held) > 0.9  # 0.95 but for chance
     assert found["screens"] == 2
     assert found["worst"] >= found["difference"]
 
 
+def test_the_worst_screen_is_the_one_where_the_arm_does_worst():
+    low = paired(pd.concat([played({"arm": 0.1}, screens=("a",)), played({"arm": -0.3}, screens=("b",))]), "rmse")
+    assert over_screens(low, low_is_good=True).iloc[0]["worst"] == pytest.approx(0.1, abs=0.05)
+    assert over_screens(low, low_is_good=False).iloc[0]["worst"] == pytest.approx(-0.3, abs=0.05)
+
+
 def test_one_screen_overall_is_that_screen():
     differences = paired(played({"arm": -0.1}, screens=("a",)), "rmse")
-    one, all_ = by_screen(differences).iloc[0], over_screens(differences).iloc[0]
+    one, all_ = by_screen(differences).iloc[0], over_screens(differences, low_is_good=True).iloc[0]
     assert [all_[name] for name in ("difference", "low", "high", "p_single")] == pytest.approx(
         [one[name] for name in ("difference", "low", "high", "p_single")]
     )
