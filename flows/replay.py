@@ -137,7 +137,7 @@ def publish(
     played = [(screen, cell, found) for (screen, cell), found in zip(cells.values(), outputs, strict=True)]
     table, spent = gather(cp, played), costs(cp, played, list(cells))
     compared = {measure.name: compare(table, measure) for measure in measures(config) if measure.name in table}
-    summary = as_json(config, compared, spent)
+    summary = as_json(config, table, compared, spent)
     (figures,) = encode(Payload("table", table)).values()
     files = {"figures.parquet": figures, "replay.yaml": dump_replay(config).encode()}
     number = newest(storage)

@@ -31,7 +31,8 @@ def estimate_noise(aligned: pd.DataFrame, fits: Sequence[AlignmentFit]) -> Noise
 
     Wells: with at least 20 degrees of freedom from replicates of samples, as a function of the value (`well_noise`);
     else of negative controls within plates. Where both tell, the average does not fall below the lower 1% confidence
-    limit of the controls': a sample well holds at least the noise of a well with vehicle.
+    limit of the controls': a sample well holds at least the noise of a well with vehicle. Where neither does, of single
+    controls on plates that anchors tie, as their alignment has told it.
     Plates and runs: what the alignments say of their own error. Where replicates show more than that, by twice the
     standard error (and with 20 degrees of freedom between plates, 4 between runs), the difference is added to each.
     Reagents: where wells name them and perturbations have several.
@@ -47,7 +48,8 @@ def estimate_noise(aligned: pd.DataFrame, fits: Sequence[AlignmentFit]) -> Noise
     shared = _shared_errors(aligned, fits)
     wells = prepare(aligned[aligned["role"] == "sample"], "aligned")
     fit, told = replicate_noise(wells, lambda fit: _scale_excess(shared["scales"], fit))
-    model = NoiseModel(**_well_noise(aligned[aligned["role"] == "negcon"], told, fit.df), **shared)
+    controls = aligned[aligned["role"] == "negcon"]
+    model = NoiseModel(**_well_noise(controls, told, fit.df, fits), **shared)
     if told is not None:
         model = _with_unexplained(model, fit)
     own = model.well_variance(wells["y"])
@@ -55,17 +57,15 @@ def estimate_noise(aligned: pd.DataFrame, fits: Sequence[AlignmentFit]) -> Noise
     return model if reagent is None else model.model_copy(update={"reagent": reagent.variance})
 
 
-def _well_noise(controls: pd.DataFrame, told: WellNoise | None, df: int) -> dict[str, Any]:
+def _well_noise(
+    controls: pd.DataFrame, told: WellNoise | None, df: int, fits: Sequence[AlignmentFit]
+) -> dict[str, Any]:
     """Noise of a well, as fields of the noise model: from replicates, not below what the negative controls allow."""
     control = variance_components(controls).well
     if control is None or not control.variance > 0:
-        if told is None or not told.average > 0:
-            raise UserError(
-                "the noise of a well cannot be told",
-                got=f"{len(controls)} negcon wells and {df} degrees of freedom from replicates",
-                expected=f"a plate with two negcon wells that differ, or {MIN_REPLICATE_DF} degrees of freedom",
-            )
-        return _told(told, df, 0.0, told.variances)
+        if told is not None and told.average > 0:
+            return _told(told, df, 0.0, told.variances)
+        return _of_single_controls(controls, df, fits)
     floor = control.variance * control.df / float(chi2.ppf(_FLOOR_QUANTILE, control.df))
     level = float(controls["aligned"].median())
     if told is not None and told.average >= floor:
@@ -74,6 +74,22 @@ def _well_noise(controls: pd.DataFrame, told: WellNoise | None, df: int) -> dict
     average = control.variance if told is None else floor
     fields = {"average": average, "knots": (level,), "variances": (average,)}
     return fields | {"source": "negcon", "n": control.df, "floor": floor}
+
+
+def _of_single_controls(controls: pd.DataFrame, df: int, fits: Sequence[AlignmentFit]) -> dict[str, Any]:
+    """Noise as runs with one control a plate have told it: what is left of them beside plates that samples tie."""
+    single = [fit for fit in fits if fit.control_noise and controls["run"].eq(fit.run).any()]
+    weights = [len(fit.plates) - 1 for fit in single]
+    if not sum(weights):
+        raise UserError(
+            "the noise of a well cannot be told",
+            got=f"{len(controls)} negcon wells and {df} degrees of freedom from replicates",
+            expected=f"a plate with two negcon wells that differ, {MIN_REPLICATE_DF} degrees of freedom, or single "
+            "negcon wells on plates that alignment.anchors tie",
+        )
+    average = float(np.average([float(fit.control_noise or 0.0) ** 2 for fit in single], weights=weights))
+    fields = {"average": average, "knots": (float(controls["aligned"].median()),), "variances": (average,)}
+    return fields | {"source": "negcon", "n": sum(weights), "floor": average}
 
 
 def _told(told: WellNoise, df: int, floor: float, variances: Sequence[float]) -> dict[str, Any]:

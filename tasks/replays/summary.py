@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from tasks.replays.front import hits_front
 from tasks.replays.settings import CONTROL, ReplayConfig
 from tasks.replays.statistics import by_round, by_screen, labels_to_reach, over_screens, paired, ranks
 
@@ -96,7 +97,9 @@ def verdict(row: Mapping[Any, Any], measure: Measure) -> Answer:
     return "better" if (high < 0) == measure.low else "worse"
 
 
-def as_json(config: ReplayConfig, compared: Mapping[str, Compared], costs: pd.DataFrame) -> dict[str, Any]:
+def as_json(
+    config: ReplayConfig, table: pd.DataFrame, compared: Mapping[str, Compared], costs: pd.DataFrame
+) -> dict[str, Any]:
     """Everything that the page shows, for other programs."""
     return {
         "schema_version": 1,
@@ -120,6 +123,7 @@ def as_json(config: ReplayConfig, compared: Mapping[str, Compared], costs: pd.Da
             }
             for name, each in compared.items()
         },
+        "hits_front": _rows(hits_front(table)),
         "costs": _rows(costs.groupby(["screen", "arm"], sort=False)[["seconds", "peak_rss_gib"]].mean().reset_index()),
     }
 

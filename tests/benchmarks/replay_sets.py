@@ -83,7 +83,7 @@ def data_folder():
 
 def pick_bmdal_lcmd(pool, n, rng):
     """bmdal_reg's own LCMD in mode TP on gradients of the first member's network, sketched to 512 columns."""
-    np.inf = np.inf  # bmdal_reg 3.0.2 was written for numpy 1
+    vars(np)["Inf"] = np.inf  # bmdal_reg 3.0.2 was written for numpy 1
     from bmdal_reg.bmdal.algorithms import select_batch
     from bmdal_reg.bmdal.feature_data import TensorFeatureData
 

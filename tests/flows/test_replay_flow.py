@@ -49,7 +49,7 @@ def test_a_replay_is_played_once_extended_and_shown(config, tmp_path):
     assert json.loads((folder / "summary.json").read_text()) == first.summary
     page = (folder / "report.html").read_text()
     assert first.page == str(folder / "report.html")
-    for heading in ("Against random", "Learning", "By round", "Labels and ranks", "Cost"):
+    for heading in ("Against random", "Learning", "By round", "Labels and ranks", "Model or hits", "Cost"):
         assert re.search(f"<h2>{heading}</h2>", page)
     assert any("variance" in line for line in replay_lines(first))
 

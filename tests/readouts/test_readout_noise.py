@@ -241,6 +241,27 @@ def test_guides_of_a_gene_are_told_from_wells(make_wells, plates):
     assert noise.reagent + noise.average == pytest.approx(1.5**2 + 1.0, rel=0.15)
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.05])
+def test_single_controls_tell_the_noise_where_samples_tie_their_plates(make_wells, plates, scale):
+    """Nothing stands twice on a plate or on two plates: the controls err around what samples say of their plates."""
+    rng = np.random.default_rng(3)
+    offsets = rng.normal(0, 4, 60)
+    whole = make_wells(3, offsets=tuple(offsets), negcon=1, poscon=0, samples=300)
+    sample = whole["role"] == "sample"
+    whole.loc[sample, "value"] = np.repeat(offsets, 300) + 2.0 * rng.standard_normal(60 * 300)
+    wells = whole.assign(value=scale * whole["value"])
+    section = AlignmentSection(method="negcon", anchors=("samples",), min_controls=1)
+    fit = fit_alignment(wells, section, plates)
+    noise = estimate_noise(apply_alignment(wells, fit), [fit])
+    assert (noise.source, noise.n) == ("negcon", 59)
+    assert noise.average == pytest.approx(1.0, rel=0.1)  # the unit is the sd of a control
+    in_instrument = noise.average * fit.plates[0].scale ** 2
+    assert in_instrument == pytest.approx(scale**2, rel=3 * np.sqrt(2 / 59))
+    alone = fit_alignment(wells, AlignmentSection(method="plate-median"), plates)
+    with pytest.raises(UserError, match="single negcon wells on plates that"):
+        estimate_noise(apply_alignment(wells, alone), [alone])
+
+
 def test_mistakes_are_refused(make_wells, plates, continuous):
     aligned, fit, noise = _pipeline(make_wells(offsets=(0.0, 1.0)), plates)
     with pytest.raises(UserError, match=r"P00\.1: plate attempt aligned twice"):
