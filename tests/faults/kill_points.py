@@ -107,17 +107,17 @@ def judge_restart(stage, server, expected, finished, performed):
     return problems
 
 
-def try_scene(scene, part, warm, server, folder, every):
-    """Trials of one part of a scene's points, and how many points the whole scene has."""
+def try_scene(scene, part, warm, server, folder, every, first):
+    """Trials of one part of a scene's points, every n-th from `first` on, and how many points the whole scene has."""
     stage = Stage(scene, folder / "stage", warm)
     expected = undisturbed(stage, server)
     points = enumerate_points(expected.passed)
-    mine = points[::every][part :: scene.parts]
+    mine = points[first::every][part :: scene.parts]
     return [try_point(stage, server, expected, point) for point in mine], len(points)
 
 
-def try_all(folder, every=1, processes=2, scenes=SCENES):
-    """Kill at every n-th point of every scene, one process for each point.
+def try_all(folder, every=1, first=0, processes=2, scenes=SCENES):
+    """Kill at every n-th point of every scene, from number `first` on, one process for each point.
 
     Returns:
         The trials, and the number of points of every scene.
@@ -135,7 +135,7 @@ def try_all(folder, every=1, processes=2, scenes=SCENES):
             def do(job):
                 each = free.get()
                 try:
-                    return try_scene(*job, each, server, each.folder, every)
+                    return try_scene(*job, each, server, each.folder, every, first)
                 finally:
                     free.put(each)
 
