@@ -2,8 +2,8 @@
 
     python tests/faults/run.py [--every N [--first K]] [--only kills stores races losses] [--record]
 
-Prints the facts of each part as JSON, and a table. With `--record` they are kept in `results.json`, part by part; slices
-of the kill points (`--every 8 --first 3`) are parts of their own, so that all of them can be tried in several goes.
+Prints the facts of each part as JSON, and a table. With `--record` they are kept in `results.json`, part by part:
+slices of the kill points (`--every 8 --first 3`) are parts of their own, so that all can be tried in several goes.
 """
 
 import argparse
