@@ -29,7 +29,7 @@ faults-some: .venv/dev.stamp       ## a part of it: every 24th kill point; more 
 	$(BIN)/python -m pytest -m faults tests/faults/test_kill_points.py
 
 stack-test: .venv/dev.stamp       ## three rounds through the whole stack and its pages, on loopback; needs PostgreSQL, Redis, Ceph, Chromium
-	tests/services/with_rgw.sh $(BIN)/python -m pytest -m browser tests/infra
+	tests/services/with_rgw.sh $(BIN)/python -m pytest -m browser tests/infra tests/publishing
 
 fuzz: .venv/dev.stamp             ## 20,000 hostile files through every parser, and their figures; FUZZ_CASES=200000 for longer
 	$(BIN)/python -m pytest -m fuzz tests/fuzz
