@@ -1,13 +1,12 @@
-"""Every notebook runs, on a screen as a round publishes it; without Jupyter, cell by cell in one namespace."""
+"""Rules of all notebooks, and the reader of published screens, on a screen as a round publishes it."""
 
 import ast
 import hashlib
-import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from notebook_cells import FOLDER, NOTEBOOKS, code_of, read, run
 
 from tasks.campaigns.config import ReadoutSection
 from tasks.checkpoints.payloads import Payload, encode
@@ -16,30 +15,13 @@ from tasks.publishing.card import render_card
 from tasks.publishing.formats import complete_provenance
 from tasks.publishing.screen import build_screen
 
-ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-READER = ROOT / "notebooks" / "read_a_hybrid_screen.ipynb"
+READER = FOLDER / "read_a_hybrid_screen.ipynb"
+THE_OTHERS = [notebook for notebook in NOTEBOOKS if notebook != READER]
 LOCK = RoundLock(campaign="pilot", round=0, nodes={}, versions={"numpy": "2.0"})
 CERTIFICATE = {
     "stop": False, "certified": False, "bound": 0.75, "gamma": 0.9, "risk": 0.05, "risk_spent": 0.01, "look": 1,
     "assumption": "drawn at random", "reason": "Go on", "wells_used": 24, "wells_full_screen": 60,
 }  # fmt: skip
-
-
-def read(notebook):
-    return json.loads(notebook.read_text(encoding="utf-8"))
-
-
-def code_of(notebook):
-    return ["".join(cell["source"]) for cell in read(notebook)["cells"] if cell["cell_type"] == "code"]
-
-
-def run(notebook):
-    """Execute the code cells in order; the namespace they leave behind."""
-    namespace = {"__name__": "__main__"}
-    for number, source in enumerate(code_of(notebook)):
-        exec(compile(source, f"{notebook.name}, code cell {number}", "exec"), namespace)
-    return namespace
 
 
 def make_screen(certificate):
@@ -87,12 +69,22 @@ def no_screen_given(monkeypatch):
     monkeypatch.delenv("HYBRIDSCREEN_SCREEN", raising=False)
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
-def test_notebook_runs_and_only_reads(notebook, tmp_path, monkeypatch):
+def imports_of(notebook):
+    """Every dotted name that is imported, with what is taken from it."""
+    found = set()
+    for node in ast.walk(ast.parse("\n".join(code_of(notebook)))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_reader_only_reads(tmp_path, monkeypatch):
     folder = publish(tmp_path / "0001", bound=0.75)
     monkeypatch.setenv("HYBRIDSCREEN_SCREEN", str(folder))
     before = content(tmp_path)
-    run(notebook)
+    run(READER)
     assert content(tmp_path) == before
 
 
@@ -103,11 +95,22 @@ def test_notebook_is_stored_without_outputs(notebook):
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
-def test_notebook_needs_nothing_of_the_pipeline(notebook):
-    for node in ast.walk(ast.parse("\n".join(code_of(notebook)))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module] if isinstance(node, ast.ImportFrom) else []
-        assert not {name.split(".")[0] for name in names} & {"flows", "tasks"}
+def test_notebook_is_short_and_stands_in_the_table(notebook):
+    assert len(read(notebook)["cells"]) <= 12
+    assert f"| `{notebook.name}` |" in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_reader_needs_nothing_of_the_pipeline():
+    assert not {name.split(".")[0] for name in imports_of(READER)} & {"flows", "tasks"}
+
+
+@pytest.mark.parametrize("notebook", THE_OTHERS, ids=lambda path: path.name)
+def test_notebook_uses_the_command_and_plain_functions_alone(notebook):
+    """What runs goes by the command; of `tasks` no nodes of Prefect, and nothing private."""
+    for parts in (name.split(".") for name in imports_of(notebook)):
+        assert parts[0] not in {"flows", "deployments", "prefect"}
+        assert "task" not in parts
+        assert not any(part.startswith("_") for part in parts)
 
 
 def test_reader_prints_the_certificate_and_draws_every_measurement(tmp_path, monkeypatch, capsys):
