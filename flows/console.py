@@ -75,9 +75,13 @@ def at_least(share: float) -> str:
 
 
 def answer(result: BaseModel, as_json: bool, lines: list[str]) -> None:
-    """Print an answer: JSON, or its lines."""
+    """Print an answer: JSON, or its lines.
+
+    JSON has colours on a terminal alone: rich would also give them to a pipe where FORCE_COLOR is set, as Jupyter and
+    CI services do, and then it is no JSON.
+    """
     if as_json:
-        out.print_json(result.model_dump_json())
+        out.print_json(result.model_dump_json(), highlight=out.file.isatty())
     else:
         for line in lines:
             out.print(line, markup=False)

@@ -86,6 +86,14 @@ def invoke(*arguments, status=0):
     return result.stdout
 
 
+def test_json_is_json_where_colours_are_forced(make_pilot):
+    """As Jupyter's kernels and CI services do for all that they start."""
+    pilot = make_pilot()
+    invoke("open", pilot.path)
+    said = call("status", pilot.path, "--json", FORCE_COLOR="1", TERM="xterm-color")
+    assert json.loads(said.stdout)["perturbations"] > 0
+
+
 def test_the_whole_life_of_a_campaign_by_command(make_pilot):
     pilot = make_pilot(failures=((0, 1),), approval="required")
     opened = json.loads(invoke("open", pilot.path, "--json"))
