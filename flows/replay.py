@@ -177,9 +177,11 @@ def replay_lines(replayed: Replayed) -> list[str]:
     """The answer in lines for a terminal: the decisive figure over all screens, then where everything is."""
     name, first = next(iter(replayed.summary["figures"].items()))
     of_logs = first["difference"] == "of logarithms"
+    screens = len(replayed.summary["screens"])
     lines = [
         f"{replayed.campaigns} campaigns, {replayed.computed} played now. {name} against random, mean over rounds, "
-        f"seeds and {len(replayed.summary['screens'])} screens" + (" (difference of logarithms):" if of_logs else ":")
+        f"seeds and {screens} screen{'' if screens == 1 else 's'}"
+        + (" (difference of logarithms):" if of_logs else ":")
     ]
     for row in sorted(first["overall"], key=lambda row: row["difference"], reverse=not first["low_is_good"]):
         ends = "" if row["low"] is None else f"  ({row['low']:+.3f} to {row['high']:+.3f})"
