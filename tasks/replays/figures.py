@@ -26,8 +26,9 @@ def judge_errors(mean: Array, sd: Array, truth: Array, readout: ReadoutSettings)
 
     Returns:
         Continuous, in the screen's sds: `rmse`, `mae`, `error_99` (99% quantile of |error|), `error_max`; `accuracy`
-        (share within the tolerance), `coverage_90`, and `rank_correlation` of sd and |error| (Spearman's). Binary:
-        `rmse` (root of the Brier score), `mae`, and `accuracy`. Empty where n = 0.
+        (share within the tolerance), `coverage_90`, `coverage_gap` (how far that is from 90%), and `rank_correlation`
+        of sd and |error| (Spearman's). Binary: `rmse` (root of the Brier score), `mae`, and `accuracy`. Empty where
+        n = 0.
     """
     if not len(truth):
         return {}
@@ -39,6 +40,7 @@ def judge_errors(mean: Array, sd: Array, truth: Array, readout: ReadoutSettings)
     found["accuracy"] = float((error <= readout.tolerance).mean())
     if sd.size:
         found["coverage_90"] = float((error <= _NORMAL_90 * sd).mean())
+        found["coverage_gap"] = abs(found["coverage_90"] - 0.9)
         constant = np.ptp(sd) == 0 or np.ptp(error) == 0
         found["rank_correlation"] = float("nan") if constant else float(spearmanr(sd, error).statistic)
     return found
@@ -65,10 +67,12 @@ def judge_screen(mean: Array, pool: Screen, measured: BoolArray, readout: Readou
 
 
 def hits_of(truth: Array, readout: ReadoutSettings) -> BoolArray:
-    """(N,) who is a hit: the most extreme share of the truth, ties by position.
+    """(N,) who is a hit: the most extreme share of the truth, ties by position; of classes all of class 1 (low: 0).
 
     Source: GeneDisco (Mehrjou et al. 2021), hit ratio: floor(5%) of the pool by |y|.
     """
+    if readout.kind == "binary":
+        return truth <= 0.5 if readout.tail == "low" else truth > 0.5
     count = int(readout.hits * len(truth))
     key = {"high": truth, "low": -truth, "both": np.abs(truth)}[readout.tail]
     chosen = np.zeros(len(truth), dtype=bool)

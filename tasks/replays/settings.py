@@ -80,8 +80,14 @@ class ReadoutSettings(Section):
     tolerance: float = Field(
         default=0.5, gt=0, description="Continuous: a prediction within so many sds of the truth is correct."
     )
-    hits: Share = Field(default=0.05, description="Share of the pool with the most extreme truth that counts as hits.")
-    tail: Literal["high", "low", "both"] = Field(default="both", description="Which values are extreme.")
+    hits: Share = Field(
+        default=0.05,
+        description="Continuous: share of the pool with the most extreme truth that counts as hits. Of classes all of "
+        "class 1 are hits.",
+    )
+    tail: Literal["high", "low", "both"] = Field(
+        default="both", description="Which values are extreme; with classes low means that class 0 is a hit."
+    )
 
 
 class ProtocolSection(Preset):

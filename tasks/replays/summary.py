@@ -11,7 +11,7 @@ import pandas as pd
 
 from tasks.replays.front import hits_front
 from tasks.replays.settings import CONTROL, ReplayConfig
-from tasks.replays.statistics import by_round, by_screen, labels_to_reach, over_screens, paired, ranks
+from tasks.replays.statistics import LOGARITHMIC, by_round, by_screen, labels_to_reach, over_screens, paired, ranks
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ _CONTINUOUS = (
     Measure("mae", "Mean absolute error", "sds of the screen", True),
     Measure("hits_found", "Hits found", "share of all hits", False),
     Measure("system_accuracy", "System accuracy", "share of the pool", False),
-    Measure("coverage_90", "Coverage of 90% intervals", "share", False),
+    Measure("coverage_gap", "How far 90% intervals are from holding 90%", "share", True),
 )
 _BINARY = (
     Measure("accuracy", "Accuracy", "share right", False),
@@ -110,9 +110,7 @@ def as_json(
         "figures": {
             name: {
                 "low_is_good": each.measure.low,
-                "difference": "of logarithms"
-                if each.measure.name in ("rmse", "mae", "error_99", "error_max")
-                else "plain",
+                "difference": "of logarithms" if each.measure.name in LOGARITHMIC else "plain",
                 "overall": _rows(each.overall),
                 "screens": _rows(each.screens),
                 "rounds": _rows(each.rounds),

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import N, made_up_screen
+from hills import N, made_up_screen
 
 from tasks.campaigns.config import ReadoutSection
 from tasks.errors import UserError

@@ -143,6 +143,7 @@ def test_figures_by_hand():
     assert found["rmse"] == pytest.approx(np.sqrt((0.16 + 4) / 4))
     assert found["mae"] == pytest.approx(0.6)
     assert (found["error_max"], found["accuracy"], found["coverage_90"]) == (2.0, 0.75, 0.75)
+    assert found["coverage_gap"] == pytest.approx(0.15)
     assert found["rank_correlation"] > 0.9
     assert judge_errors(truth[:0], truth[:0], truth[:0], readout) == {}
     classes = judge_errors(np.array([0.9, 0.4]), np.zeros(0), np.array([1.0, 1.0]), ReadoutSettings(kind="binary"))
@@ -160,6 +161,12 @@ def test_the_hybrid_screen_counts_what_was_measured_as_right():
 def test_hits_are_the_most_extreme(tail, expected):
     truth = np.array([-5.0, -1.0, 0.0, 2.0, 4.0])
     assert np.flatnonzero(hits_of(truth, ReadoutSettings(hits=0.4, tail=tail))).tolist() == expected
+
+
+@pytest.mark.parametrize(("tail", "expected"), [("high", [0, 2, 3]), ("both", [0, 2, 3]), ("low", [1])])
+def test_of_classes_a_whole_class_is_the_hits(tail, expected):
+    truth = np.array([1.0, 0.0, 1.0, 1.0])
+    assert np.flatnonzero(hits_of(truth, ReadoutSettings(kind="binary", hits=0.25, tail=tail))).tolist() == expected
 
 
 def test_nothing_is_left_behind_in_the_temporary_folder(run, monkeypatch, tmp_path):
