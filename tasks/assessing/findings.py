@@ -38,14 +38,21 @@ class Finding(Frozen):
 class Pair(Frozen):
     """One repeat of the replay inside the observed labels: errors of both orders on labels that neither had seen.
 
+    Errors are root mean squares [readout unit], of classes the share wrong. In a hybrid screen what an order would
+    measure has no error.
+
     Attributes:
         repeat: Number of the repeat.
         labels: Labels that each of the two models learnt.
         tested: Labels that they were tested on.
         start: Error of the model that the strategy chose with.
-        active: Error after the strategy's batch; root mean square [readout unit], of classes the share wrong.
+        active: Error of the hybrid screen after the strategy's batch.
         random: The same after as many at random.
-        difference: log(active / random); of classes active − random. Below 0 the strategy is better.
+        model_active: Error of the model alone after the strategy's batch.
+        model_random: The same after as many at random.
+        difference: log(active / random), at most a factor of ten; of classes active − random. Below 0 the strategy is
+            better.
+        model_difference: The same of the model alone.
     """
 
     repeat: int
@@ -54,7 +61,10 @@ class Pair(Frozen):
     start: float
     active: float
     random: float
+    model_active: float
+    model_random: float
     difference: float
+    model_difference: float
 
 
 class Assessment(Frozen):
@@ -70,7 +80,7 @@ class Assessment(Frozen):
         library: Perturbations of the library.
         verdict: What is advised.
         why: One sentence.
-        difference: Mean over the pairs, with its interval.
+        difference: Mean over the pairs, of the hybrid screen's error, with its interval.
         findings: The evidence in reading order.
         pairs: The replay inside the observed labels.
         random_share: Share of the strategic wells for the model that the next batch draws at random for this.

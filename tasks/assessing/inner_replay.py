@@ -47,7 +47,8 @@ class Replayed:
     Attributes:
         tested: One row per test label and model: repeat, arm (start, active, random), labels (n that the model learnt),
             row (of the observed), measured, predicted, sd (of a new label; NaN for classes), informativeness (diagonal
-            of the operator of the start; NaN for the others), baseline (mean of the labels learnt).
+            of the operator of the start; NaN for the others), baseline (mean of the labels learnt), left (probability
+            that this order would leave the label to prediction, if it could measure it).
         spread: How uneven the first model's error is over what was to be chosen from.
     """
 
@@ -98,6 +99,9 @@ def replay_once(
     would see in a campaign: predictions of the first model for what is left, its operator, and no label of it. Slots
     that look for hits play no part. The cobias needs rounds and is left out; `difference` is the reducible operator.
 
+    Asked twice, it tells two things: from what may be learnt, what its batch teaches; from that and the test together,
+    as large a share of both, which of the test it would rather measure than predict.
+
     Args:
         observed: n labels.
         way: How the campaign learns and chooses.
@@ -112,20 +116,26 @@ def replay_once(
     """
     parts = split(observed, number, seed, repeats)
     count = round(BATCH / (1 - START) * len(parts.rest))
+    of_all = round(count / len(parts.rest) * (len(parts.rest) + len(parts.test)))
     first = _fit(observed, way, parts.start, derive_seed(seed, "fit", number, "start"))
     said = predict(first, observed.features[parts.test])
     of_test = _operator(observed, way, first, parts.start, said, noise_of(said.mean)).diagonal()
-    tables = [_table(observed, parts.test, said, parts.start, "start").assign(informativeness=of_test)]
+    tables = [_table(observed, parts.test, said, parts.start, "start").assign(informativeness=of_test, left=1.0)]
+    left = {"random": np.full(len(parts.test), 1 - of_all / (len(parts.rest) + len(parts.test)))}
     rng = np.random.default_rng(derive_seed(seed, "random", number))
     taken = {"random": np.sort(rng.choice(parts.rest, size=count, replace=False))}
     view = _view(observed, way, first, parts, noise_of)
     if not way.is_random:
-        taken["active"] = _choose(view, way, parts, count, derive_seed(seed, "pick", number))
+        pick = derive_seed(seed, "pick", number)
+        taken["active"] = _choose(view.forbidding(_is_test(parts)), way, parts, count, pick)
+        measured = _choose(view, way, parts, of_all, pick)
+        left["active"] = np.where(np.isin(parts.test, measured), 0.0, 1.0)
     for arm, rows in taken.items():
         learnt = np.sort(np.concatenate([parts.start, rows]))
         # The same seed for both: a member begins with the same weights, so that the two differ by their labels alone.
         model = _fit(observed, way, learnt, derive_seed(seed, "fit", number))
-        tables.append(_table(observed, parts.test, predict(model, observed.features[parts.test]), learnt, arm))
+        of_model = _table(observed, parts.test, predict(model, observed.features[parts.test]), learnt, arm)
+        tables.append(of_model.assign(left=left[arm]))
     tested = pd.concat(tables, ignore_index=True).assign(repeat=number)
     return Replayed(tested, spread(view.variance[view.open], view.eigenvalues))
 
@@ -150,12 +160,17 @@ def _choose(view: PoolView, way: Way, parts: Split, count: int, seed: int) -> In
 
 
 def _rows(parts: Split) -> Ints:
-    """Rows of the observed that the pool of a repeat is made of: the start, which is known, then the rest."""
-    return np.concatenate([parts.start, parts.rest])
+    """Rows of the observed that the pool of a repeat is made of: the start, which is known, the rest, the test."""
+    return np.concatenate([parts.start, parts.rest, parts.test])
+
+
+def _is_test(parts: Split) -> npt.NDArray[np.bool_]:
+    """Who of the pool is the test."""
+    return np.arange(len(_rows(parts))) >= len(parts.start) + len(parts.rest)
 
 
 def _view(observed: Observed, way: Way, first: Ensemble, parts: Split, noise_of: NoiseOf) -> PoolView:
-    """What strategies see of start and rest."""
+    """What strategies see of start, rest and test."""
     rows = _rows(parts)
     open_ = np.arange(len(rows)) >= len(parts.start)
     needs = {need for order in read_slots(way.slots, None, way.kind) for need in order.needs}

@@ -16,7 +16,7 @@ from tasks.errors import UserError
 from tasks.operators.measurement import measurement_noise
 from tasks.readouts.noise import NoiseModel
 
-COLUMNS = ("arm", "labels", "row", "measured", "predicted", "sd", "informativeness", "baseline", "repeat")
+COLUMNS = ("arm", "labels", "row", "measured", "predicted", "sd", "informativeness", "baseline", "left", "repeat")
 
 
 def replay_some(

@@ -14,6 +14,7 @@ from tasks.ensembles.estimates import Estimate, share_of
 
 _NORMAL_90 = 1.6448536269514722  # half of the 90% interval of a standard normal value
 _LEAST = 1e-12  # below this a root mean square is rounding
+_MOST = float(np.log(10.0))  # a strategy that would measure all of a small test is not infinitely better
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Evidence:
 
     Attributes:
         pairs: One a repeat.
-        difference: Mean difference of the pairs.
+        difference: Mean difference of the pairs: of the hybrid screen's error.
+        model: The same of the model's own error.
         agreement: Rank correlation of the operator's diagonal with the squared error of the model that it belongs to.
         uncertainty: The same of the predicted sd.
         coverage: Share of measurements inside 90% intervals.
@@ -32,6 +34,7 @@ class Evidence:
 
     pairs: tuple[Pair, ...]
     difference: Estimate
+    model: Estimate
     agreement: Estimate
     uncertainty: Estimate
     coverage: Estimate
@@ -58,14 +61,18 @@ def weigh(tested: pd.DataFrame, kind: Kind, total: int, seed: int) -> Evidence:
     repeats = max(int(table["repeat"].nunique()), 2)
     # Repeats that take a small part of many labels have little in common.
     common = min(1.0, float(learnt["labels"].median()) * 2 / (total * (1 - 1 / repeats)))
-    differences = np.array([pair.difference for pair in pairs])
+    hybrid, model = (
+        mean_of_repeats(np.array(values), common / repeats) if pairs else Estimate(None, why="random alone")
+        for values in ([pair.difference for pair in pairs], [pair.model_difference for pair in pairs])
+    )
     known = learnt[learnt["sd"].notna()]
     distance = np.sqrt(known["squared"].to_numpy(float))
     held = int((distance <= _NORMAL_90 * known["sd"]).sum())
     classes = "classes have no interval"
     return Evidence(
         pairs=pairs,
-        difference=mean_of_repeats(differences, common / repeats) if pairs else Estimate(None, why="random alone"),
+        difference=hybrid,
+        model=model,
         agreement=rank_correlation(start["informativeness"].to_numpy(float), start["squared"].to_numpy(float), seed),
         uncertainty=Estimate(None, why=classes)
         if known.empty
@@ -83,27 +90,34 @@ def _pairs(table: pd.DataFrame, kind: Kind) -> tuple[Pair, ...]:
         if "active" not in arms:
             continue
         error = {arm: _error(part, kind) for arm, part in arms.items()}
-        difference = (
-            np.log(max(error["active"], _LEAST)) - np.log(max(error["random"], _LEAST))
-            if kind == "continuous"
-            else error["active"] - error["random"]
-        )
+        hybrid = {arm: _error(part, kind, part["left"]) for arm, part in arms.items()}
         found.append(
             Pair(
                 repeat=int(str(repeat)),
                 labels=int(arms["active"]["labels"].iloc[0]),
                 tested=len(arms["active"]),
                 start=error["start"],
-                active=error["active"],
-                random=error["random"],
-                difference=float(difference),
+                active=hybrid["active"],
+                random=hybrid["random"],
+                model_active=error["active"],
+                model_random=error["random"],
+                difference=_difference(hybrid, kind),
+                model_difference=_difference(error, kind),
             )
         )
     return tuple(found)
 
 
-def _error(part: pd.DataFrame, kind: Kind) -> float:
-    """Root mean square, or the share of wrong classes."""
+def _difference(error: dict[str, float], kind: Kind) -> float:
+    """Active against random: of logarithms, but of classes plain."""
+    if kind != "continuous":
+        return error["active"] - error["random"]
+    ratio = max(error["active"], _LEAST) / max(error["random"], _LEAST)
+    return float(np.clip(np.log(ratio), -_MOST, _MOST))
+
+
+def _error(part: pd.DataFrame, kind: Kind, left: pd.Series | float = 1.0) -> float:
+    """Root mean square, or the share of wrong classes; an error counts as far as it is left."""
     if kind == "continuous":
-        return float(np.sqrt(part["squared"].mean()))
-    return float(((part["predicted"] >= 0.5) != (part["measured"] >= 0.5)).mean())
+        return float(np.sqrt((part["squared"] * left).mean()))
+    return float((((part["predicted"] >= 0.5) != (part["measured"] >= 0.5)) * left).mean())

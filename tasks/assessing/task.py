@@ -24,8 +24,8 @@ from tasks.operators.stored_rows import StoredRows
 from tasks.operators.task import Omega, load_rows
 
 LIBRARY = Stage("assess-library", 1)
-REPLAY = Stage("assess-replay", 1)
-ASSESS = Stage("assess", 1)
+REPLAY = Stage("assess-replay", 2)
+ASSESS = Stage("assess", 2)
 
 
 def way_of(config: CampaignConfig) -> Way:

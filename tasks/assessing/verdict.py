@@ -100,8 +100,11 @@ def replay_finding(evidence: Evidence | None, missing: str, strategy: str, class
     if difference.value is None:
         return Finding(name="replay", sentence=f"Nothing to compare with random order: {difference.why}.")
     measure = "error rate" if classes else "log RMSE"
-    said = f"{measure} {_signed(difference)} against random order over {len(evidence.pairs)} splits"
-    figures = {"difference": difference}
+    said = (
+        f"{measure} of the hybrid screen {_signed(difference)} against random order over {len(evidence.pairs)} splits, "
+        f"of the model alone {_signed(evidence.model)}"
+    )
+    figures = {"difference": difference, "of the model alone": evidence.model}
     if difference.high is not None and difference.high < 0:
         sentence = f"{strategy} wins among the labels at hand: {said}."
         return Finding(name="replay", speaks_for="active", sentence=sentence, figures=figures)
@@ -148,13 +151,12 @@ def uncertainty_finding(evidence: Evidence | None, missing: str) -> Finding:
 
 
 def spread_finding(spread: Spread) -> Finding:
-    """How uneven the expected error is."""
+    """How uneven the expected error is; to know, as not every strategy goes by it."""
     even = spread.top_tenth < EVEN
-    kept = "The expected error is nearly even" if even else "The expected error is uneven"
+    kept = "The operator's expected error is " + ("nearly even" if even else "uneven")
     figures = {name: Estimate(getattr(spread, name)) for name in ("gini", "top_tenth", "effective_rank")}
     return Finding(
         name="spread",
-        speaks_for="random" if even else "",
         sentence=f"{kept}: its largest tenth holds {spread.top_tenth:.0%} (Gini {spread.gini:.2f}), "
         f"over about {spread.effective_rank:.0f} of {spread.modes} directions.",
         figures=figures,

@@ -96,6 +96,16 @@ def test_light_settings_keep_the_model_and_its_size():
     assert light(ForestSettings(model="forest")).members == 25
 
 
+def test_of_the_test_as_large_a_share_would_be_measured_as_of_the_rest(way):
+    observed = observe(300)
+    tested = pd.concat([replay_once(observed, way(), flat, number, 7).tested for number in range(REPEATS)])
+    left = {arm: rows["left"] for arm, rows in tested.groupby("arm")}
+    assert (left["start"] == 1).all()
+    assert left["random"].to_numpy() == pytest.approx(2 / 3, abs=0.01)
+    assert set(left["active"]) == {0.0, 1.0}
+    assert left["active"].mean() == pytest.approx(2 / 3, abs=0.1)
+
+
 def made_up(strategy_error, seed=0):
     """Tables of a replay in which the strategy's errors are so many times those of random order."""
     rng = np.random.default_rng(seed)
@@ -109,11 +119,11 @@ def made_up(strategy_error, seed=0):
                     {
                         "arm": arm, "labels": 100, "row": np.arange(50) + 50 * repeat, "measured": measured,
                         "predicted": measured + error, "sd": size, "informativeness": error**2, "baseline": 0.0,
-                        "repeat": repeat,
+                        "left": 1.0, "repeat": repeat,
                     }
                 )
             )  # fmt: skip
-    return pd.concat(tables)
+    return pd.concat(tables, ignore_index=True)
 
 
 def test_the_difference_is_the_log_of_the_ratio():
@@ -123,6 +133,33 @@ def test_the_difference_is_the_log_of_the_ratio():
     assert evidence.agreement.value == pytest.approx(1.0)
     assert evidence.coverage.value == pytest.approx(0.9, abs=0.05)
     assert evidence.signal.low < 1 - 0.16 < evidence.signal.high
+
+
+def test_who_measures_what_the_model_has_wrong_wins_though_the_model_is_no_better():
+    tables = made_up(1.0)
+    tables["predicted"] = np.where(tables["arm"] == "active", np.nan, tables["predicted"])
+    tables = tables.assign(predicted=tables.groupby("row")["predicted"].transform("last"))  # both models are one
+    wrong = (tables["measured"] - tables["predicted"]).abs()
+    tables.loc[tables["arm"] == "active", "left"] = (wrong <= wrong.quantile(0.7)).astype(float)
+    tables.loc[tables["arm"] == "random", "left"] = 0.7
+    evidence = weigh(tables, "continuous", 300, 0)
+    assert evidence.model.value == 0.0
+    assert evidence.difference.value < np.log(0.7)
+    assert evidence.difference.high < 0
+    classes = tables.assign(
+        measured=(tables["measured"] > 0).astype(float), predicted=(tables["predicted"] > 0).astype(float)
+    )
+    for pair, (_, rows) in zip(weigh(classes, "binary", 300, 0).pairs, classes.groupby("repeat"), strict=True):
+        error = (rows["measured"] != rows["predicted"]) & (rows["arm"] == "active")
+        assert pair.model_difference == 0.0
+        assert pair.random == pytest.approx(0.7 * error.sum() / 50)
+        assert pair.active == pytest.approx((error & (rows["left"] == 1)).sum() / 50)
+
+
+def test_a_small_test_that_would_all_be_measured_wins_by_ten_at_most():
+    tables = made_up(1.0)
+    tables.loc[tables["arm"] == "active", "left"] = 0.0
+    assert weigh(tables, "continuous", 300, 0).difference.value == pytest.approx(-np.log(10))
 
 
 def test_an_assessment_survives_json(way):

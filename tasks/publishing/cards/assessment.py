@@ -60,7 +60,8 @@ def _figure(told: Mapping[str, Any]) -> Figure:
         "Δ log RMSE (below 0: strategy better)" if told["measure"] == "log RMSE" else "Δ error rate (below 0: better)"
     )
     spec = fig.figure([zero, splits, whole], fig.axis("", type="category"), fig.axis(axis))
-    return Figure("assessment", "Strategy less random order, by split of the training labels", spec, 280)
+    title = "Error of the hybrid screen: strategy less random order, by split of the training labels"
+    return Figure("assessment", title, spec, 280)
 
 
 def _evidence(findings: Sequence[Mapping[str, Any]]) -> Table:
