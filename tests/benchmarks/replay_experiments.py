@@ -32,7 +32,7 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cells
@@ -78,6 +78,7 @@ class Experiment:
         seeds: How many.
         figures: That tables are about.
         rounds: Batches.
+        versus: Two arms of which the first is compared with the second too.
     """
 
     sets: dict[str, tuple[str, dict | None]]
@@ -86,7 +87,7 @@ class Experiment:
     seeds: int = 5
     figures: tuple[str, ...] = ("rmse", "error_99", "mae")
     rounds: int = 8
-    batch: int = field(default=256)
+    versus: tuple[str, str] | None = None
 
 
 EXPERIMENTS = {
@@ -104,6 +105,7 @@ EXPERIMENTS = {
             "eigenmodes": only("eigenmodes"),
         },
         first=("random", "default", "lcmd (bmdal_reg)"),
+        versus=("default", "lcmd (bmdal_reg)"),
     ),
     "noise": Experiment(
         {f"{name}, {kind}": (name, noise) for kind, noise in (("II", TYPE_II), ("III", TYPE_III)) for name in UCI},
@@ -219,7 +221,9 @@ def main():
     rows.sort(key=lambda row: (sets.index(row["set"]), arms.index(row["arm"]), int(row["seed"])))
     cells.rewrite(out, COLUMNS, rows)
     controls = {arm: arm if arm.startswith("random") else _control(arm, arms) for arm in arms}
-    sys.stdout.write(tables(rows, controls, experiment.figures) + "\n")
+    played = {row["arm"] for row in rows}
+    versus = experiment.versus if experiment.versus and played.issuperset(experiment.versus) else None
+    sys.stdout.write(tables(rows, controls, experiment.figures, versus) + "\n")
     draw(rows, controls, experiment.figures[0], given.figure or HERE / "figures" / f"{given.experiment}.svg")
 
 

@@ -32,10 +32,29 @@ def tidy(rows, controls):
     ]
 
 
-def tables(rows, controls, figures):
-    """Differences from random by set and over all sets, for each figure; then the control's own figures at its end."""
+def tables(rows, controls, figures, versus=None):
+    """Differences from random by set and over all sets, for each figure; then the control's own figures at its end.
+
+    `versus`: two arms, of which the first is also compared with the second.
+    """
     families = tidy(rows, controls)
-    return "\n\n".join("\n\n".join(_table(family, figure, controls) for figure in figures) for family in families)
+    found = [_table(family, figure, controls) for family in families for figure in figures]
+    if versus is not None:
+        found.append(_duel(rows, *versus, figures))
+    return "\n\n".join(found)
+
+
+def _duel(rows, arm, other, figures):
+    """One arm less another, paired by seed, a line a figure."""
+    (table,) = tidy([row for row in rows if row["arm"] in (arm, other)], {other: other, arm: other})
+    sets = list(dict.fromkeys(table["screen"]))
+    lines = [f"| {arm} less {other} | {' | '.join(sets)} | all |", "|---" * (len(sets) + 2) + "|"]
+    for figure in figures:
+        differences = paired(table, figure)
+        single = {row["screen"]: row for row in by_screen(differences).to_dict("records")}
+        (whole,) = over_screens(differences, low_is_good=figure != "hits_found").to_dict("records")
+        lines.append(f"| {TITLES[figure]} | {' | '.join(_cell(single.get(name)) for name in sets)} | {_cell(whole)} |")
+    return "\n".join(lines)
 
 
 def _table(table, figure, arms):
