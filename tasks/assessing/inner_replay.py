@@ -119,12 +119,12 @@ def replay_once(
     of_all = round(count / len(parts.rest) * (len(parts.rest) + len(parts.test)))
     first = _fit(observed, way, parts.start, derive_seed(seed, "fit", number, "start"))
     said = predict(first, observed.features[parts.test])
-    of_test = _operator(observed, way, first, parts.start, said, noise_of(said.mean)).diagonal()
+    view = _view(observed, way, first, parts, noise_of)
+    of_test = view.variance[_is_test(parts)]
     tables = [_table(observed, parts.test, said, parts.start, "start").assign(informativeness=of_test, left=1.0)]
     left = {"random": np.full(len(parts.test), 1 - of_all / (len(parts.rest) + len(parts.test)))}
     rng = np.random.default_rng(derive_seed(seed, "random", number))
     taken = {"random": np.sort(rng.choice(parts.rest, size=count, replace=False))}
-    view = _view(observed, way, first, parts, noise_of)
     if not way.is_random:
         pick = derive_seed(seed, "pick", number)
         taken["active"] = _choose(view.forbidding(_is_test(parts)), way, parts, count, pick)
