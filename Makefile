@@ -9,7 +9,7 @@ demo: .venv/demo.stamp            ## the whole loop on real data, no service nee
 	$(BIN)/hybridscreen demo
 
 test: .venv/dev.stamp             ## the quick tests, in parallel
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/dev.stamp             ## ruff and mypy
 	$(BIN)/ruff check .
@@ -17,7 +17,7 @@ lint: .venv/dev.stamp             ## ruff and mypy
 	$(BIN)/mypy
 
 test-slow: .venv/dev.stamp        ## tests that take more than some seconds each
-	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 test-s3: .venv/dev.stamp          ## everything that speaks S3, against a real Ceph object store on loopback
 	tests/services/with_rgw.sh $(BIN)/python -m pytest -m "not browser" tests/checkpoints tests/flows/test_storages.py tests/infra/test_bucket_policy.py

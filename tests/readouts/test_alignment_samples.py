@@ -112,7 +112,8 @@ def test_b_score_agrees_with_a_polish_on_paper(seed):
     grid = grid[np.isfinite(grid).any(axis=1)]
     if not np.isfinite(grid).any(axis=0).all():
         return
-    np.testing.assert_allclose(fit_b_score(grid).residual, _polish(grid), atol=1e-8)
+    # With an even number of values medians halve what is left, sweep by sweep: some grids take hundreds of sweeps.
+    np.testing.assert_allclose(fit_b_score(grid).residual, _polish(grid), rtol=1e-5, atol=1e-6)
 
 
 @given(st.integers(0, 2**32 - 1))
