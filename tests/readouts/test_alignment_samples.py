@@ -92,7 +92,7 @@ def _polish(grid):
         return known[half] if len(known) % 2 else (known[half - 1] + known[half]) / 2
 
     left = [list(row) for row in grid]
-    for _ in range(500):
+    for _ in range(3000):  # medians of even numbers of values may close in slowly
         for i, row in enumerate(left):
             middle = median(row)
             left[i] = [number - middle for number in row]
@@ -112,8 +112,7 @@ def test_b_score_agrees_with_a_polish_on_paper(seed):
     grid = grid[np.isfinite(grid).any(axis=1)]
     if not np.isfinite(grid).any(axis=0).all():
         return
-    # With an even number of values medians halve what is left, sweep by sweep: some grids take hundreds of sweeps.
-    np.testing.assert_allclose(fit_b_score(grid).residual, _polish(grid), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(fit_b_score(grid).residual, _polish(grid), atol=1e-8)
 
 
 @given(st.integers(0, 2**32 - 1))
