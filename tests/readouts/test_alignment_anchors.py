@@ -83,9 +83,9 @@ _WIDER = {(4, (), 0.5): 0.17, (16, ("bridges",), 3.0): 0.17}
 )
 @pytest.mark.parametrize("spread", [0.5, 1.0, 3.0])
 def test_stated_error_is_near_the_error(plates, negcon, anchors, spread):
-    """200 screens of 50 plates with known components: offsets sd `spread`, wells sd 1."""
+    """100 screens of 50 plates with known components: offsets sd `spread`, wells sd 1."""
     error, stated, _, _ = _calibration(
-        plates, 200, n_plates=50, negcon=negcon, spread=spread, section=_section(anchors=anchors)
+        plates, 100, n_plates=50, negcon=negcon, spread=spread, section=_section(anchors=anchors)
     )
     assert stated / error == pytest.approx(1.0, abs=_WIDER.get((negcon, anchors, spread), 0.1))
 
