@@ -104,11 +104,7 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
         this.config.readout.kind,
     )
     files |= {"calibration.json": calibration_file(tables["calibration"])}
-    links = {name: name for name in sorted(files)}
-    links |= {"round.lock.json": "round.lock.json"}
-    links |= {"quality page": links.pop("quality.html")}
-    links |= {f"hybrid screen ({name})": f"../../../../{folder}/{name}" for name in (CSV, ZARR, H5AD, PARQUET)}
-    links |= {"card of the screen": f"../../../../{folder}/{CARD}"}
+    links = _links(sorted(files), folder)
     files["report.html"] = render_report(
         ReportData(
             campaign=this.config.campaign.name,
@@ -129,14 +125,7 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
             answers=read_answers(this.ledger.storage, range(this.number + 1)),
             links=links,
             assessment=assessment,
-            intake=intake_facts(
-                this.cp,
-                found.labels["noise"],
-                this.config.alignment.method,
-                alignment_warning(this.config.alignment.method),
-                len(intake.rejections),
-                intake.excluded,
-            ),
+            intake=_intake_facts(this, intake, found),
             **tables,
         )
     )
@@ -145,6 +134,20 @@ def _write(this: Round, intake: Intake, found: Findings, run: Run, decision: Map
     summary |= {"round": this.number, "run": run.number, "status": "decided", "screen": folder}
     summary |= {"evidence": found.evidence}
     return this.ledger.publish_run(run, folder, contents, files, summary)
+
+
+def _intake_facts(this: Round, intake: Intake, found: Findings) -> dict[str, Any]:
+    method = this.config.alignment.method
+    warning, refused = alignment_warning(method), len(intake.rejections)
+    return intake_facts(this.cp, found.labels["noise"], method, warning, refused, intake.excluded)
+
+
+def _links(files: list[str], screen: str) -> dict[str, str]:
+    """What the report links to, relative to it: files of the run, and of the screen in its folder."""
+    links = {name: name for name in files} | {"round.lock.json": "round.lock.json"}
+    links |= {"quality page": links.pop("quality.html")}
+    links |= {f"hybrid screen ({name})": f"../../../../{screen}/{name}" for name in (CSV, ZARR, H5AD, PARQUET)}
+    return links | {"card of the screen": f"../../../../{screen}/{CARD}"}
 
 
 def _release(this: Round, run: Run, batch: Outputs | None) -> str | None:

@@ -22,6 +22,7 @@ from tasks.checkpoints.records import Event
 from tasks.checkpoints.store import CheckpointStore
 from tasks.ensembles.cluster import open_cluster
 from tasks.replays.cell import Cell
+from tasks.replays.front import hits_front
 from tasks.replays.page import ReplayData, render_replay
 from tasks.replays.results import dump_replay, newest, read_replay, storage_of, unchanged, write_result
 from tasks.replays.settings import ReplayConfig
@@ -137,14 +138,15 @@ def publish(
     played = [(screen, cell, found) for (screen, cell), found in zip(cells.values(), outputs, strict=True)]
     table, spent = gather(cp, played), costs(cp, played, list(cells))
     compared = {measure.name: compare(table, measure) for measure in measures(config) if measure.name in table}
-    summary = as_json(config, table, compared, spent)
+    front = hits_front(table)
+    summary = as_json(config, compared, front, spent)
     (figures,) = encode(Payload("table", table)).values()
     files = {"figures.parquet": figures, "replay.yaml": dump_replay(config).encode()}
     number = newest(storage)
     newly = not unchanged(storage, number, files)
     if newly:
         number += 1
-        data = ReplayData(config, number, table, compared, spent, package_versions(), machine())
+        data = ReplayData(config, number, table, compared, front, spent, package_versions(), machine())
         files |= {"report.html": render_replay(data).encode(), "summary.json": encode_json(summary)}
         write_result(storage, number, files)
     folder = storage.locate(f"results/{number:04d}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.assessing.findings import Assessment
 from tasks.assessing.observed import Way
 from tasks.assessing.pieces import replay_some
 from tasks.assessing.recipe import Labelled
@@ -109,33 +110,8 @@ def assess_round(
 
     def compute() -> dict[str, Payload]:
         from tasks.assessing.caution import REASON, random_share
-        from tasks.assessing.ceiling import noise_ceiling
-        from tasks.assessing.conclude import conclude
-        from tasks.assessing.informativeness import spread
-        from tasks.assessing.pool import PoolFacts
-        from tasks.assessing.replay_evidence import weigh
 
-        labels: pd.DataFrame = cp.load(labelled.training)
-        standing: pd.DataFrame = cp.load(labelled.standing)
-        missing = next((why for one in replays if (why := cp.load(one["facts"])["missing"])), "")
-        tables = [] if missing else [cp.load(one["tested"]) for one in replays]
-        evidence = weigh(pd.concat(tables), way.kind, len(labels), seed) if tables else None
-        drawn = labels[
-            standing.set_index("perturbation")["arm"].reindex(labels["perturbation"]).eq("initial").to_numpy()
-        ]
-        noise = drawn["value"].to_numpy(np.float64), drawn["variance"].to_numpy(np.float64)
-        diagonal = load_rows(cp, omega.refs("chunks", "diagonal"))[~standing["chosen"].to_numpy(bool)]
-        found = conclude(
-            "campaign",
-            round_index,
-            way,
-            evidence,
-            missing,
-            noise_ceiling(*noise, way.kind, derive_seed(seed, "ceiling")),
-            spread(diagonal, cp.load(omega.modes["eigenvalues"])),
-            PoolFacts(**cp.load(library["pool"])),
-            len(labels),
-        )
+        found = _assess(cp, labelled, library, replays, omega, way, round_index, seed)
         share, why = random_share(found.difference, share_before, config.batch.adaptive, only_one)
         found = found.model_copy(update={"random_share": share, "random_why": why})
         return {
@@ -155,3 +131,42 @@ def assess_round(
     inputs |= {"eigenvalues": omega.modes["eigenvalues"], **omega.inputs("chunks", "diagonal")}
     inputs |= {f"replay {i:03d} {name}": ref for i, one in enumerate(replays) for name, ref in one.refs.items()}
     return cp.run("assess", ASSESS, compute, outputs=("assessment", "caution"), params=params, inputs=inputs, seed=seed)
+
+
+def _assess(
+    cp: Checkpointer,
+    labelled: Labelled,
+    library: Outputs,
+    replays: Sequence[Outputs],
+    omega: Omega,
+    way: Way,
+    round_index: int,
+    seed: int,
+) -> Assessment:
+    """The stored evidence, put together."""
+    from tasks.assessing.ceiling import noise_ceiling
+    from tasks.assessing.conclude import conclude
+    from tasks.assessing.informativeness import spread
+    from tasks.assessing.pool import PoolFacts
+    from tasks.assessing.replay_evidence import weigh
+
+    labels: pd.DataFrame = cp.load(labelled.training)
+    standing: pd.DataFrame = cp.load(labelled.standing)
+    missing = next((why for one in replays if (why := cp.load(one["facts"])["missing"])), "")
+    tables = [] if missing else [cp.load(one["tested"]) for one in replays]
+    evidence = weigh(pd.concat(tables), way.kind, len(labels), seed) if tables else None
+    arms = standing.set_index("perturbation")["arm"].reindex(labels["perturbation"])
+    drawn = labels[arms.eq("initial").to_numpy()]
+    noise = drawn["value"].to_numpy(np.float64), drawn["variance"].to_numpy(np.float64)
+    diagonal = load_rows(cp, omega.refs("chunks", "diagonal"))[~standing["chosen"].to_numpy(bool)]
+    return conclude(
+        "campaign",
+        round_index,
+        way,
+        evidence,
+        missing,
+        noise_ceiling(*noise, way.kind, derive_seed(seed, "ceiling")),
+        spread(diagonal, cp.load(omega.modes["eigenvalues"])),
+        PoolFacts(**cp.load(library["pool"])),
+        len(labels),
+    )

@@ -96,11 +96,7 @@ def propose_batch(
         if care["share"] > 0:
             drawn = (table["arm"] == "strategy") & (table["slot"] == "random")
             table.loc[drawn, "reason"] += f"; {care['reason']}"
-        rows = pd.Index(ids).get_indexer(table["perturbation"]).astype(np.int64)
-        spread = batch_coordinates(view, rows)
-        platemap = lay_out(table, plates, plates.per_round, config.campaign.name, next_round, seed, spread)
-        if config.library.reagents is not None:
-            platemap = assign_reagents(platemap, read_reagents(cp.load(library).obs, config.library.reagents))
+        platemap = _platemap(cp, library, config, table, view, ids, next_round, seed)
         return {"batch": Payload("table", table), "platemap": Payload("table", platemap)}
 
     params = {
@@ -117,6 +113,25 @@ def propose_batch(
         **({"vetoed": sorted(vetoed)} if vetoed else {}),
     }
     return cp.run("propose", PROPOSE, compute, outputs=("batch", "platemap"), params=params, inputs=inputs, seed=seed)
+
+
+def _platemap(
+    cp: Checkpointer,
+    library: Ref,
+    config: CampaignConfig,
+    table: pd.DataFrame,
+    view: PoolView,
+    ids: list[str],
+    next_round: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Where the batch stands: the plates of a round alike in the view's leading directions."""
+    rows = pd.Index(ids).get_indexer(pd.Index(table["perturbation"])).astype(np.int64)
+    spread, plates = batch_coordinates(view, rows), config.plates
+    platemap = lay_out(table, plates, plates.per_round, config.campaign.name, next_round, seed, spread)
+    if config.library.reagents is None:
+        return platemap
+    return assign_reagents(platemap, read_reagents(cp.load(library).obs, config.library.reagents))
 
 
 def _view_inputs(

@@ -21,6 +21,7 @@ from tasks.readouts.noise import NoiseModel
 from tasks.readouts.sigma_y import sigma_y
 
 SCREEN = Stage("screen", 3)
+_LABELS = ("training", "incidence", "levels", "noise", "audit", "audit_incidence", "audit_levels")
 
 
 @node_task("hybrid screen")
@@ -57,12 +58,7 @@ def make_screen(
     def compute() -> dict[str, Payload]:
         obs = cp.load(library).obs
         noise = NoiseModel.model_validate(cp.load(labels["noise"]))
-        mean = mean_prediction(cp, chunks)
-        epistemic, bias = np.sqrt(published_parts(load_rows(cp, omega.refs("parts", "variance")), readout.kind)).T
-        well_sd = np.sqrt(mean * (1 - mean) if readout.kind == "binary" else noise.well_variance(mean) + noise.reagent)
-        predictions = pd.DataFrame(
-            {"mean": mean, "epistemic_sd": epistemic, "bias_sd": bias, "aleatoric_sd": well_sd}, index=obs.index
-        )
+        predictions = _predictions(cp, chunks, omega, noise, readout.kind, obs.index)
         provenance = {
             "campaign": config.campaign.name,
             "round": round_index,
@@ -70,16 +66,15 @@ def make_screen(
         }
         known = _all_labels(cp, labels, membership, noise, readout.kind)
         flags = _flags(cp, obs.index.tolist(), labels, membership, noise, platemaps, troubled)
-        screen = build_screen(obs, predictions, known, readout, cp.load(decision), provenance, flags)
-        return {"screen": Payload("anndata", screen)}
+        made = build_screen(obs, predictions, known, readout, cp.load(decision), provenance, flags)
+        return {"screen": Payload("anndata", made)}
 
-    names = ("training", "incidence", "levels", "noise", "audit", "audit_incidence", "audit_levels")
     inputs = {
         "library": library,
         "membership": membership,
         "decision": decision,
         **omega.inputs("parts", "variance"),
-        **{f"labels {name}": labels[name] for name in names},
+        **{f"labels {name}": labels[name] for name in _LABELS},
         **{f"platemap {number:04d}": ref for number, ref in platemaps.items()},
         **chunk_inputs(chunks),
     }
@@ -90,6 +85,18 @@ def make_screen(
         "plates": dict(troubled),
     }
     return cp.run("screen", SCREEN, compute, outputs=("screen",), params=params, inputs=inputs)
+
+
+def _predictions(
+    cp: Checkpointer, chunks: Sequence[Outputs], omega: Omega, noise: NoiseModel, kind: str, index: pd.Index
+) -> pd.DataFrame:
+    """Predicted values of all rows, and standard deviations of the parts of their errors."""
+    mean = mean_prediction(cp, chunks)
+    epistemic, bias = np.sqrt(published_parts(load_rows(cp, omega.refs("parts", "variance")), kind)).T
+    well_sd = np.sqrt(mean * (1 - mean) if kind == "binary" else noise.well_variance(mean) + noise.reagent)
+    return pd.DataFrame(
+        {"mean": mean, "epistemic_sd": epistemic, "bias_sd": bias, "aleatoric_sd": well_sd}, index=index
+    )
 
 
 def _flags(

@@ -9,7 +9,6 @@ import pandas as pd
 
 from tasks.publishing.cards.parts import Card, Link, Section
 from tasks.publishing.templating import render_page
-from tasks.replays.front import hits_front
 from tasks.replays.page_curves import curves_card, rounds_card
 from tasks.replays.page_front import front_card
 from tasks.replays.page_tables import (
@@ -34,6 +33,7 @@ class ReplayData:
         number: Which result of it this is, from 1.
         table: All figures, tidy.
         compared: Comparisons by figure, the decisive one first.
+        front: Model error and hits (`hits_front`).
         costs: Seconds and memory of each cell.
         versions: Packages that computed it.
         machine: Where.
@@ -43,6 +43,7 @@ class ReplayData:
     number: int
     table: pd.DataFrame
     compared: Mapping[str, Compared]
+    front: pd.DataFrame
     costs: pd.DataFrame
     versions: Mapping[str, str]
     machine: str
@@ -68,7 +69,6 @@ def render_replay(data: ReplayData) -> str:
 
 def _sections(data: ReplayData) -> Sequence[Section]:
     first, *others = data.compared.values()
-    front = hits_front(data.table)
     return (
         Section("answer", "Against random", (overall_card(first), against_card(first))),
         Section(
@@ -78,7 +78,9 @@ def _sections(data: ReplayData) -> Sequence[Section]:
         ),
         Section("rounds", "By round", tuple(rounds_card(first, screen.name) for screen in data.config.screens)),
         Section("saved", "Labels and ranks", (reached_card(first), ranks_card(first))),
-        Section("hits", "Model or hits", tuple(front_card(front, screen) for screen in dict.fromkeys(front["screen"]))),
+        Section(
+            "hits", "Model or hits", tuple(front_card(data.front, name) for name in dict.fromkeys(data.front["screen"]))
+        ),
         Section("others", "Other figures", tuple(against_card(each) for each in others)),
         Section("cost", "Cost", (cost_card(data.costs),)),
         Section("files", "Files and words", (_files(), words_card())),

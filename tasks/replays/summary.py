@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from tasks.replays.front import hits_front
 from tasks.replays.settings import CONTROL, ReplayConfig
 from tasks.replays.statistics import LOGARITHMIC, by_round, by_screen, labels_to_reach, over_screens, paired, ranks
 
@@ -98,7 +97,7 @@ def verdict(row: Mapping[Any, Any], measure: Measure) -> Answer:
 
 
 def as_json(
-    config: ReplayConfig, table: pd.DataFrame, compared: Mapping[str, Compared], costs: pd.DataFrame
+    config: ReplayConfig, compared: Mapping[str, Compared], front: pd.DataFrame, costs: pd.DataFrame
 ) -> dict[str, Any]:
     """Everything that the page shows, for other programs."""
     return {
@@ -121,7 +120,7 @@ def as_json(
             }
             for name, each in compared.items()
         },
-        "hits_front": _rows(hits_front(table)),
+        "hits_front": _rows(front),
         "costs": _rows(costs.groupby(["screen", "arm"], sort=False)[["seconds", "peak_rss_gib"]].mean().reset_index()),
     }
 

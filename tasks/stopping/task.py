@@ -103,23 +103,16 @@ def decide_round(
         wells: Sample wells used, of a full screen, and of a further round.
         controls: The random control in earlier rounds, oldest first.
     """
-    if known_risk is not None:
-        risk = known_risk
-    elif forecast["forecast"].pending:
-        risk = 0.0  # only planned: nobody looks
-    else:
-        known = Forecast.model_validate(cp.load(forecast["forecast"]))
-        risk = risk_of_look(stopping, round_index, previous_looks, known)
+    risk = known_risk
+    if risk is None:
+        risk = _risk_now(cp, forecast["forecast"], stopping, round_index, previous_looks)
 
     def compute() -> dict[str, Payload]:
         control = _control(cp, labels["training"], membership, tensors, readout, round_index)
-        look = Look(
-            round_index=round_index,
-            audit=_evidence(cp, labels, membership, chunks, readout),
-            wells=wells,
-            picks=None if newest is None else _picks(cp, newest, readout),
-            controls=(*controls, *([control] if control else [])),
-        )
+        evidence = _evidence(cp, labels, membership, chunks, readout)
+        picks = None if newest is None else _picks(cp, newest, readout)
+        seen = (*controls, *([control] if control else []))
+        look = Look(round_index=round_index, audit=evidence, wells=wells, picks=picks, controls=seen)
         decision = decide(look, stopping, previous_looks, risk)
         return {
             "decision": Payload("json", decision.model_dump(mode="json")),
@@ -136,16 +129,41 @@ def decide_round(
         "wells": wells.model_dump(),
         "controls": [control.model_dump() for control in controls],
     }
-    inputs = {
+    inputs = _inputs(labels, membership, chunks, forecast["forecast"], tensors, newest)
+    return cp.run("decide", DECIDE, compute, outputs=("decision", "evidence"), params=params, inputs=inputs)
+
+
+def _inputs(
+    labels: Outputs,
+    membership: Ref,
+    chunks: Sequence[Outputs],
+    forecast: Ref,
+    tensors: Ref,
+    newest: tuple[Ref, Ref] | None,
+) -> dict[str, Ref]:
+    """What a decision is read from, by name."""
+    return {
         "training labels": labels["training"],
         "audit labels": labels["audit"],
         "membership": membership,
         "tensors": tensors,
-        "forecast": forecast["forecast"],
+        "forecast": forecast,
         **({} if newest is None else dict(zip(("batch", "forward residuals"), newest, strict=True))),
         **chunk_inputs(chunks),
     }
-    return cp.run("decide", DECIDE, compute, outputs=("decision", "evidence"), params=params, inputs=inputs)
+
+
+def _risk_now(
+    cp: Checkpointer,
+    forecast: Ref,
+    stopping: StoppingSection,
+    round_index: int,
+    previous_looks: Sequence[tuple[int, float]],
+) -> float:
+    """What the first look at this evidence may spend; 0 where it is only planned: nobody looks."""
+    if forecast.pending:
+        return 0.0
+    return risk_of_look(stopping, round_index, previous_looks, Forecast.model_validate(cp.load(forecast)))
 
 
 def _evidence(

@@ -20,7 +20,14 @@ def stack(tmp_path_factory):
 
 
 def test_migrating_again_changes_nothing(stack):
+    def known():
+        kinds = ("deployments", "flows", "work_pools", "block_documents")
+        return {kind: sorted(found["id"] for found in asked(stack, f"{kind}/filter", {})) for kind in kinds}
+
+    before = known()
     stack.run("prefect-migrate")
+    assert known() == before
+    assert before["deployments"]
 
 
 def test_health_needs_no_password_and_the_api_does(stack):

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
@@ -21,3 +23,10 @@ def run(notebook):
     for number, source in enumerate(code_of(notebook)):
         exec(compile(source, f"{notebook.name}, code cell {number}", "exec"), namespace)
     return namespace
+
+
+def run_small(name):
+    """The same of a notebook by name, at its small setting."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYBRIDSCREEN_SMALL", "1")
+        return run(FOLDER / name)

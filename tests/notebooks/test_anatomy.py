@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
-from notebook_cells import FOLDER, run
+from notebook_cells import run_small
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def anatomy():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HYBRIDSCREEN_SMALL", "1")
-        return run(FOLDER / "anatomy_of_omega.ipynb")
+    return run_small("anatomy_of_omega.ipynb")
 
 
 def whole(anatomy, kind):

@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
-from notebook_cells import FOLDER, run
+from notebook_cells import run_small
 from scipy.stats import binomtest
 
 
 @pytest.fixture(scope="module")
 def stopping():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HYBRIDSCREEN_SMALL", "1")
-        return run(FOLDER / "when_to_stop.ipynb")
+    return run_small("when_to_stop.ipynb")
 
 
 def false_certificates(stopping, habit):
