@@ -70,6 +70,7 @@ def assess_past_screen(
     features: str = "X",
     strategy: str | None = None,
     seed: int = 0,
+    repeats: int | None = None,
 ) -> ScreenAssessed:
     """Whether active selection would have been worth it in a past screen.
 
@@ -83,6 +84,7 @@ def assess_past_screen(
         features: As `library.features` of a configuration, where there is none.
         strategy: A strategy in place of those configured.
         seed: Of every random choice.
+        repeats: In place of those configured.
 
     Raises:
         UserError: A mistake in what was given.
@@ -110,6 +112,7 @@ def assess_past_screen(
         slots,
         batch.operator,
         kind,
+        batch.adaptive.repeats if repeats is None else repeats,
     )
     found = assess_screen(
         past.observed, past.library, way, seed, lambda done, total: listener.advanced("replays", done, total)

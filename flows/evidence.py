@@ -21,7 +21,7 @@ def assess(this: Round, place: Place, labels: Outputs, standing: Ref, omega: Ome
     cp, config = this.cp, this.config
     labelled = Labelled(this.library, labels["training"], labels["incidence"], labels["noise"], standing)
     library = assess_library.submit(cp, place, this.library, config)
-    pieces = named("assess/replay/", 3, parts())
+    pieces = named("assess/replay/", 3, parts(config.batch.adaptive.repeats))
     replays = follow(
         this,
         "assess",

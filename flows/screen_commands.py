@@ -23,6 +23,10 @@ def assess(
     features: Annotated[str, typer.Option(help="Prefix of the feature columns, or a key of obsm.")] = "X",
     strategy: Annotated[str | None, typer.Option(help="Strategy to assess; that of the campaign.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
+    repeats: Annotated[
+        int | None,
+        typer.Option(min=2, max=20, help="Repeats of the replay in a past screen; 6, or the campaign's."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell whether active selection is worth it here, before a campaign or in it."""
@@ -38,7 +42,9 @@ def assess(
     if screen is not None:
         past = with_bar(
             "assessing",
-            lambda: assess_past_screen(screen, values or (), read, library, id_column, features, strategy, seed),
+            lambda: assess_past_screen(
+                screen, values or (), read, library, id_column, features, strategy, seed, repeats
+            ),
         )
         answer(past, as_json, assessment_lines(past))
     elif read is not None:

@@ -13,7 +13,7 @@ from tasks.assessing.ceiling import noise_ceiling
 from tasks.assessing.conclude import conclude
 from tasks.assessing.findings import Assessment
 from tasks.assessing.inner_replay import Replayed, replay_once
-from tasks.assessing.observed import REPEATS, Observed, Way
+from tasks.assessing.observed import Observed, Way
 from tasks.assessing.pool import look_at_pool
 from tasks.assessing.replay_evidence import weigh
 from tasks.batches.pool import ExhaustedStrategy
@@ -48,11 +48,11 @@ def assess_screen(
         return replay_once(observed, way, lambda said: np.full(len(said), level), number, seed)
 
     try:
-        with ThreadPoolExecutor(min(cores(), REPEATS)) as threads:
-            for number, each in enumerate(threads.map(one, range(REPEATS))):
+        with ThreadPoolExecutor(min(cores(), way.repeats)) as threads:
+            for number, each in enumerate(threads.map(one, range(way.repeats))):
                 replayed.append(each)
                 if progress is not None:
-                    progress(number + 1, REPEATS)
+                    progress(number + 1, way.repeats)
     except ExhaustedStrategy as error:
         missing, replayed = f"Not known: {error}.", []
     evidence = weigh(pd.concat([one.tested for one in replayed]), way.kind, len(observed), seed) if replayed else None

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.assessing.informativeness import Spread, spread
-from tasks.assessing.observed import FEWEST, REPEATS, Float64, Observed, Way, light
+from tasks.assessing.observed import FEWEST, Float64, Observed, Way, light
 from tasks.batches.pool import Picks, PoolView, largest_remainder
 from tasks.batches.slots import read_slots
 from tasks.checkpoints.keys import derive_seed
@@ -65,7 +65,7 @@ class Split:
     rest: Ints
 
 
-def split(observed: Observed, number: int, seed: int, repeats: int = REPEATS) -> Split:
+def split(observed: Observed, number: int, seed: int, repeats: int) -> Split:
     """Rows of a repeat. Tests of two repeats have nothing in common.
 
     Args:
@@ -90,9 +90,7 @@ def split(observed: Observed, number: int, seed: int, repeats: int = REPEATS) ->
     return Split(test, np.sort(order[:start]), np.sort(order[start:]))
 
 
-def replay_once(
-    observed: Observed, way: Way, noise_of: NoiseOf, number: int, seed: int, repeats: int = REPEATS
-) -> Replayed:
+def replay_once(observed: Observed, way: Way, noise_of: NoiseOf, number: int, seed: int) -> Replayed:
     """One repeat: a model of the start, and models with as many labels more in the strategy's and in random order.
 
     All are fitted with the campaign's settings, fewer members and a quarter of the epochs. The strategy sees what it
@@ -108,13 +106,12 @@ def replay_once(
         noise_of: Variance of a new label, for strategies that look at it.
         number: Of the repeat, from 0.
         seed: Of all repeats.
-        repeats: How many there are.
 
     Raises:
         UserError: Too few labels.
         ExhaustedStrategy: The strategy cannot supply its batch.
     """
-    parts = split(observed, number, seed, repeats)
+    parts = split(observed, number, seed, way.repeats)
     count = round(BATCH / (1 - START) * len(parts.rest))
     of_all = round(count / len(parts.rest) * (len(parts.rest) + len(parts.test)))
     first = _fit(observed, way, parts.start, derive_seed(seed, "fit", number, "start"))

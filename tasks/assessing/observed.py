@@ -19,8 +19,6 @@ Bools = npt.NDArray[np.bool_]
 
 FEWEST = 60
 """Labels: with fewer the first model of a replay inside them would learn from a dozen."""
-REPEATS = 6
-"""Parts that the labels drawn at random are dealt into; each in turn is what models are tested on."""
 _MEMBERS = {"mlp": 4, "mc-dropout": 16, "forest": 25, "gp": 16}
 
 
@@ -69,6 +67,7 @@ class Way:
         slots: Strategies and their shares.
         operator: Operator that strategies are to see.
         kind: Kind of the readout.
+        repeats: Parts that the labels drawn at random are dealt into; each in turn is what models are tested on.
     """
 
     ensemble: EnsembleSection
@@ -76,6 +75,7 @@ class Way:
     slots: tuple[Slot, ...]
     operator: str
     kind: Kind
+    repeats: int
 
     @property
     def name(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.assessing.observed import REPEATS
 from tasks.checkpoints.refs import Ref
 
 REPEATS_A_PIECE = 2
@@ -25,6 +24,6 @@ class Labelled:
         return {name: getattr(self, name) for name in ("library", "training", "incidence", "noise", "standing")}
 
 
-def parts() -> list[range]:
+def parts(repeats: int) -> list[range]:
     """Repeats that are done together: one piece of work."""
-    return [range(start, min(start + REPEATS_A_PIECE, REPEATS)) for start in range(0, REPEATS, REPEATS_A_PIECE)]
+    return [range(start, min(start + REPEATS_A_PIECE, repeats)) for start in range(0, repeats, REPEATS_A_PIECE)]

@@ -31,7 +31,10 @@ ASSESS = Stage("assess", 2)
 
 def way_of(config: CampaignConfig) -> Way:
     """How a campaign learns and chooses."""
-    return Way(config.ensemble, config.operators, config.batch.slots, config.batch.operator, config.readout.kind)
+    batch = config.batch
+    return Way(
+        config.ensemble, config.operators, batch.slots, batch.operator, config.readout.kind, batch.adaptive.repeats
+    )
 
 
 @node_task("assess library")
@@ -72,7 +75,7 @@ def assess_replay(
             "operator": way.operator,
             "kind": way.kind,
             "replicates": replicates,
-            "repeats": [repeats.start, repeats.stop],
+            "repeats": [repeats.start, repeats.stop, way.repeats],
         },
         inputs=labelled.inputs(),
         seed=seed,

@@ -50,6 +50,11 @@ class Adaptive(Section):
     step: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.25, description="By how much the share moves after a round."
     )
+    repeats: Annotated[int, Field(ge=2, le=20)] = Field(
+        default=6,
+        description="Repeats of the replay inside the training labels. Labels drawn at random are dealt into as many "
+        "parts, each the test of one repeat: with more the interval is narrower, at their cost.",
+    )
 
 
 class BatchSection(Section):

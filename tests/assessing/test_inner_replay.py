@@ -7,7 +7,7 @@ from observed_sets import TINY, observe
 
 from tasks.assessing.assess import assess_screen
 from tasks.assessing.findings import Assessment
-from tasks.assessing.inner_replay import REPEATS, replay_once, split
+from tasks.assessing.inner_replay import replay_once, split
 from tasks.assessing.observed import Observed, light
 from tasks.assessing.replay_evidence import weigh
 from tasks.campaigns.ensemble_settings import ForestSettings
@@ -21,7 +21,7 @@ def flat(said):
 def test_tests_are_of_those_drawn_at_random_and_have_nothing_in_common():
     drawn = np.arange(120) < 70
     observed = observe(120, drawn=drawn)
-    parts = [split(observed, number, 3) for number in range(REPEATS)]
+    parts = [split(observed, number, 3, 4) for number in range(4)]
     tests = np.concatenate([part.test for part in parts])
     assert sorted(tests) == np.flatnonzero(drawn).tolist()
     for part in parts:
@@ -29,10 +29,10 @@ def test_tests_are_of_those_drawn_at_random_and_have_nothing_in_common():
         assert sorted(rows) == list(range(120))
 
 
-@pytest.mark.parametrize(("n", "drawn"), [(59, 59), (100, 2 * REPEATS - 1)])
+@pytest.mark.parametrize(("n", "drawn"), [(59, 59), (100, 11)])
 def test_too_few_labels_are_said_to_be_too_few(n, drawn):
     with pytest.raises(UserError, match="too few labels to assess"):
-        split(observe(n, drawn=np.arange(n) < drawn), 0, 0)
+        split(observe(n, drawn=np.arange(n) < drawn), 0, 0, 6)
 
 
 @pytest.mark.parametrize("operator", ["reducible", "calibrated"])
@@ -42,7 +42,7 @@ def test_a_repeat_is_paired_and_the_same_every_time(way, operator):
     tested = first.tested
     sizes = tested.groupby("arm")["labels"].first()
     assert sizes["active"] == sizes["random"] > sizes["start"]
-    assert all(rows["row"].tolist() == split(observed, 1, 7).test.tolist() for _, rows in tested.groupby("arm"))
+    assert all(rows["row"].tolist() == split(observed, 1, 7, 6).test.tolist() for _, rows in tested.groupby("arm"))
     assert np.isfinite(tested[["measured", "predicted", "sd"]]).all(axis=None)
     assert tested.loc[tested["arm"] == "start", "informativeness"].gt(0).all()
     pd.testing.assert_frame_equal(tested, replay_once(observed, way(operator=operator), flat, 1, 7).tested)
@@ -50,7 +50,7 @@ def test_a_repeat_is_paired_and_the_same_every_time(way, operator):
 
 def test_labels_of_the_test_reach_no_prediction(way):
     observed = observe()
-    test = split(observed, 0, 7).test
+    test = split(observed, 0, 7, 6).test
     poisoned = observed.values.copy()
     poisoned[test] = 1e6
     other = Observed(observed.features, poisoned, observed.variances)
@@ -61,7 +61,7 @@ def test_labels_of_the_test_reach_no_prediction(way):
 
 def test_the_strategy_sees_no_label_that_it_could_choose(way):
     observed = observe()
-    parts = split(observed, 0, 7)
+    parts = split(observed, 0, 7, 6)
     poisoned = observed.values.copy()
     poisoned[parts.rest] = 1e6
     other = Observed(observed.features, poisoned, observed.variances)
@@ -98,7 +98,7 @@ def test_light_settings_keep_the_model_and_its_size():
 
 def test_of_the_test_as_large_a_share_would_be_measured_as_of_the_rest(way):
     observed = observe(300)
-    tested = pd.concat([replay_once(observed, way(), flat, number, 7).tested for number in range(REPEATS)])
+    tested = pd.concat([replay_once(observed, way(), flat, number, 7).tested for number in range(6)])
     left = {arm: rows["left"] for arm, rows in tested.groupby("arm")}
     assert (left["start"] == 1).all()
     assert left["random"].to_numpy() == pytest.approx(2 / 3, abs=0.01)
@@ -110,7 +110,7 @@ def made_up(strategy_error, seed=0):
     """Tables of a replay in which the strategy's errors are so many times those of random order."""
     rng = np.random.default_rng(seed)
     tables = []
-    for repeat in range(REPEATS):
+    for repeat in range(6):
         measured = rng.normal(size=50)
         for arm, size in (("start", 0.6), ("random", 0.4), ("active", 0.4 * strategy_error)):
             error = size * rng.normal(size=50)
@@ -164,7 +164,7 @@ def test_a_small_test_that_would_all_be_measured_wins_by_ten_at_most():
 
 def test_an_assessment_survives_json(way):
     observed = observe()
-    found = assess_screen(observed, observed.features, way(), 0)
+    found = assess_screen(observed, observed.features, way(repeats=3), 0)
     assert Assessment.model_validate_json(found.model_dump_json()) == found
     assert found.schema_version == 1
-    assert len(found.pairs) == REPEATS
+    assert len(found.pairs) == 3

@@ -57,7 +57,7 @@ class Pilot:
             "ensemble": {"members": 4, "hidden": [16], "epochs": 25, "patience": 25},
             "operators": {"sketch": 8, "features": 4},
             "quality": {"min_passed": 0.5},
-            "batch": {"audit": 0.15},
+            "batch": {"audit": 0.15, "adaptive": {"repeats": 2}},
             "stopping": {"gamma": 0.97, "max_rounds": 4},
             "compute": {"chunk_rows": 100},
         }

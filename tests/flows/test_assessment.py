@@ -9,8 +9,6 @@ from pilots import computed
 from flows.assessing import assess_campaign, assessment_lines
 from tasks.assessing.caution import REASON
 
-REPLAYS = {f"assess/replay/00{k}" for k in range(3)}
-
 
 def test_a_round_tells_and_an_earlier_share_moves_the_next_batch(two):
     folder = two.folder / "campaigns/pilot"
@@ -20,7 +18,7 @@ def test_a_round_tells_and_an_earlier_share_moves_the_next_batch(two):
     assert told.labels == len(
         pd.read_parquet(folder / two.ledger.runs(1)[-1].lock.nodes["labels"].outputs["training"].uri)
     )
-    assert len(told.pairs) == 6
+    assert len(told.pairs) == 2
     assert told.random_share == 0.0
     lines = assessment_lines(found)
     assert lines[1].startswith(f"Verdict on eigenspace-clusters: {told.verdict}.")
@@ -48,5 +46,11 @@ def test_another_sketch_repeats_the_replays_and_another_gamma_does_not(two):
     assert not {name for name in computed(two.round()) if name.startswith("assess")}
     two.write(operators__sketch=6)
     again = computed(two.round())
-    assert REPLAYS | {"assess"} <= again
+    assert {"assess/replay/000", "assess"} <= again
     assert "assess/library" not in again
+
+
+def test_more_repeats_are_other_replays_and_more_pieces_of_work(two):
+    two.write(batch__adaptive={"repeats": 5})
+    assert {f"assess/replay/00{k}" for k in range(3)} <= computed(two.round())
+    assert len(assess_campaign(two.config).assessment.pairs) == 5

@@ -9,7 +9,7 @@ from pilots import computed
 
 CHUNKS = [f"{i:05d}" for i in range(3)]
 PLACED = {"omega", *(f"omega/{i}" for i in CHUNKS)}
-ASSESSED = {"assess", *(f"assess/replay/00{k}" for k in range(3))}
+ASSESSED = {"assess", "assess/replay/000"}
 PARTS = {f"omega/parts/{i}" for i in CHUNKS}
 
 

@@ -38,7 +38,7 @@ def write_campaign(folder, dask):
         "compute": {"dask": dask, "group_members": 2, "chunk_rows": 1024},
         "ensemble": {"members": 8, "hidden": [16], "epochs": 10, "patience": 10},
         "operators": {"sketch": 8, "features": 4},
-        "batch": {"audit": 0.15},
+        "batch": {"audit": 0.15, "adaptive": {"repeats": 2}},
         "stopping": {"gamma": 0.97, "max_rounds": 4},
     }
     path = folder / f"{NAME}.yaml"

@@ -32,7 +32,7 @@ CAMPAIGN = {
     "alignment": {"method": "two-point"},
     "ensemble": {"members": 4, "hidden": [8], "epochs": 10, "patience": 10},
     "operators": {"sketch": 8, "features": 4},
-    "batch": {"audit": 0.15},
+    "batch": {"audit": 0.15, "adaptive": {"repeats": 2}},
     "stopping": {"gamma": 0.97, "max_rounds": 4},
 }
 
