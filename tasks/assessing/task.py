@@ -25,7 +25,7 @@ from tasks.operators.stored_rows import StoredRows
 from tasks.operators.task import Omega, load_rows
 
 LIBRARY = Stage("assess-library", 1)
-REPLAY = Stage("assess-replay", 2)
+REPLAY = Stage("assess-replay", 3)
 ASSESS = Stage("assess", 2)
 
 

@@ -77,12 +77,13 @@ def installed(peer: Peer) -> bool:
     return peer.package is None or importlib.util.find_spec(peer.package) is not None
 
 
-def _bmdal(method: str, observed: bool = False, **config: Any) -> Pick:
+def _bmdal(method: str, observed: bool = False, weighed: bool = False, **config: Any) -> Pick:
     """A selection method of bmdal_reg on the kernel of the factor.
 
     Args:
         method: As bmdal_reg names it.
         observed: Whether the observed rows are its training set; else it has a single row of zeros.
+        weighed: Whether rows count by what a label removes, as ours do: ‖wz‖² = v²/(v + σ²_Y).
         config: Further options; an option named …_sigma gets σ_Y.
     """
 
@@ -92,11 +93,15 @@ def _bmdal(method: str, observed: bool = False, **config: Any) -> Pick:
         from bmdal_reg.bmdal.algorithms import BatchSelectorImpl
         from bmdal_reg.bmdal.feature_data import TensorFeatureData
 
-        measured = given.factor[given.open :]
-        train = measured if observed and len(measured) else np.zeros_like(given.factor[:1])
+        factor = given.factor
+        if weighed:
+            variance = np.square(factor.astype(np.float64)).sum(axis=1, keepdims=True)
+            factor = (factor * np.sqrt(variance / (variance + given.noise))).astype(np.float32)
+        measured = factor[given.open :]
+        train = measured if observed and len(measured) else np.zeros_like(factor[:1])
         data = {
             name: TensorFeatureData(torch.from_numpy(rows))
-            for name, rows in (("train", train), ("pool", given.factor[: given.open]))
+            for name, rows in (("train", train), ("pool", factor[: given.open]))
         }
         options = {name: given.noise**0.5 if name.endswith("_sigma") else value for name, value in config.items()}
         with _silence():
@@ -168,7 +173,7 @@ PEERS: dict[str, dict[str, Peer]] = {
     "max-determinant": {
         "bmdal_reg MaxDet": Peer(_bmdal("maxdet", maxdet_sigma=True, allow_maxdet_fs=True), _BMDAL),
     },
-    "eigenspace-clusters": {"bmdal_reg LCMD": Peer(_bmdal("lcmd", observed=True), _BMDAL)},
+    "eigenspace-clusters": {"bmdal_reg LCMD": Peer(_bmdal("lcmd", observed=True, weighed=True), _BMDAL)},
     "k-centre": {"bmdal_reg MaxDist": Peer(_bmdal("maxdist", observed=True), _BMDAL)},
     "d2-sampling": {"bmdal_reg k-means++": Peer(_bmdal("kmeanspp", observed=True), _BMDAL)},
     "top-variance": {"bmdal_reg MaxDiag": Peer(_bmdal("maxdiag"), _BMDAL)},

@@ -51,7 +51,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "expected-improvement": ("coordinates", "noise"),
     "expected-improvement-backward": ("coordinates", "noise"),
     "max-determinant": ("coordinates", "noise"),
-    "eigenspace-clusters": ("coordinates",),
+    "eigenspace-clusters": ("coordinates", "variance", "noise"),
     "k-centre": ("coordinates",),
     "d2-sampling": ("coordinates",),
     "badge": ("features",),

@@ -44,22 +44,35 @@ class Centred:
 
     Attributes:
         rows: (N, r).
-        middle: (r,) float32, about their mean.
-        norms: (N,) ‖x − middle‖² in float64.
+        weights: (N,) float32: distances are between w·z, computed where they are needed, in the type of the rows.
+        middle: (r,) float32, about the mean of w·z.
+        norms: (N,) ‖w·z − middle‖² in float64.
     """
 
     rows: Rows
+    weights: Single
     middle: Single
     norms: FloatArray
 
+    def points(self, rows: IntArray) -> FloatArray:
+        """(k, r) some rows with their weights, in float64."""
+        return _weighed(self.rows.take(rows), self.weights[rows]).astype(np.float64)
 
-def centred(rows: Rows) -> Centred:
-    """Two passes over the rows."""
+
+def centred(rows: Rows, weights: Single | None = None) -> Centred:
+    """Two passes over the rows; without weights these are 1."""
+    weights = np.ones(len(rows), dtype=np.float32) if weights is None else weights
     total = np.zeros(rows.shape[1])
-    for part in rows.map(_sum_of_chunk):
+    for part in rows.map(_sum_of_chunk, along=(weights,)):
         total += part
     middle = (total / max(len(rows), 1)).astype(np.float32)
-    return Centred(rows, middle, np.concatenate([np.empty(0), *rows.map(_norms_of_chunk, middle)]))
+    norms = np.concatenate([np.empty(0), *rows.map(_norms_of_chunk, middle, along=(weights,))])
+    return Centred(rows, weights, middle, norms)
+
+
+def _weighed(x: npt.NDArray[Any], weights: Single) -> npt.NDArray[Any]:
+    product: npt.NDArray[Any] = x * weights[:, None]
+    return product
 
 
 def nearest(library: Centred, open_: BoolArray, centres: FloatArray) -> tuple[FloatArray, Number]:
@@ -76,7 +89,7 @@ def nearest(library: Centred, open_: BoolArray, centres: FloatArray) -> tuple[Fl
     """
     starts = range(0, len(centres), GROUP)
     groups = tuple(targets_of(centres[first : first + GROUP], centres[:first], library.middle) for first in starts)
-    parts = list(library.rows.map(_nearest_in_chunk, groups, along=(library.norms, open_)))
+    parts = list(library.rows.map(_nearest_in_chunk, groups, along=(library.weights, library.norms, open_)))
     return (
         np.concatenate([np.empty(0), *(square for square, _ in parts)]),
         np.concatenate([np.empty(0, dtype=np.int32), *(centre for _, centre in parts)]),
@@ -99,7 +112,7 @@ def reaches(
         K reaches. O(N K r) products, less what the triangle inequality spares.
     """
     targets = targets_of(points, centres, library.middle)
-    parts = list(library.rows.map(_reaches_in_chunk, targets, along=(library.norms, square, centre)))
+    parts = list(library.rows.map(_reaches_in_chunk, targets, along=(library.weights, library.norms, square, centre)))
     point, row, new = (np.concatenate([np.empty(0), *column]) for column in zip(*parts, strict=True))
     order = np.argsort(point, kind="stable")
     cuts = np.searchsorted(point[order], np.arange(1, len(points)))
@@ -109,18 +122,18 @@ def reaches(
     ]
 
 
-def _sum_of_chunk(chunk: Any, start: int) -> FloatArray:
-    return np.asarray(to_numpy(chunk).sum(axis=0, dtype=np.float64))
+def _sum_of_chunk(chunk: Any, start: int, weights: Single) -> FloatArray:
+    return np.asarray(_weighed(to_numpy(chunk), weights).sum(axis=0, dtype=np.float64))
 
 
-def _norms_of_chunk(chunk: Any, start: int, middle: Single) -> FloatArray:
-    x = to_numpy(chunk).astype(np.float64) - middle
+def _norms_of_chunk(chunk: Any, start: int, weights: Single, middle: Single) -> FloatArray:
+    x = _weighed(to_numpy(chunk), weights).astype(np.float64) - middle
     norms: FloatArray = np.einsum("ij,ij->i", x, x)
     return norms
 
 
 def _blocks(
-    chunk: Any, near: IntArray, targets: Targets
+    chunk: Any, weights: Single, near: IntArray, targets: Targets
 ) -> Iterator[tuple[IntArray, npt.NDArray[Any], Single, Single]]:
     """Rows of the chunk by blocks: their numbers, themselves, [x − middle, 1, to be set], room for the products."""
     x = to_numpy(chunk)
@@ -130,18 +143,18 @@ def _blocks(
     products = np.empty((step, points), dtype=np.float32)
     for first in range(0, len(near), max(step, 1)):
         rows = near[first : first + step]
-        some = x.take(rows, axis=0)
+        some = _weighed(x.take(rows, axis=0), weights[rows])
         np.subtract(some, targets.middle, out=left[: len(rows), : size - 2], casting="same_kind")
         yield rows, some, left[: len(rows)], products[: len(rows)]
 
 
 def _reaches_in_chunk(
-    chunk: Any, start: int, norms: FloatArray, square: FloatArray, centre: Number, targets: Targets
+    chunk: Any, start: int, weights: Single, norms: FloatArray, square: FloatArray, centre: Number, targets: Targets
 ) -> tuple[IntArray, IntArray, FloatArray]:
     """Point, row of the library and squared distance of each pair that is nearer than the row's centre."""
     found = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))]
     near = np.flatnonzero(square > targets.gap[centre])
-    for rows, x, left, products in _blocks(chunk, near, targets):
+    for rows, x, left, products in _blocks(chunk, weights, near, targets):
         left[:, -1] = -targets.bound(norms[rows], square[rows])
         product(left, targets.packed, products)
         row, point = np.divmod(np.flatnonzero(products >= 0), len(targets.exact))
@@ -152,14 +165,14 @@ def _reaches_in_chunk(
 
 
 def _nearest_in_chunk(
-    chunk: Any, start: int, norms: FloatArray, open_: BoolArray, groups: tuple[Targets, ...]
+    chunk: Any, start: int, weights: Single, norms: FloatArray, open_: BoolArray, groups: tuple[Targets, ...]
 ) -> tuple[FloatArray, Number]:
     square = np.where(open_, np.inf, 0.0)
     centre = np.zeros(len(square), dtype=np.int32)
     first = 0
     for targets in groups:
         near = np.flatnonzero(square > targets.gap[centre])
-        for rows, x, left, products in _blocks(chunk, near, targets):
+        for rows, x, left, products in _blocks(chunk, weights, near, targets):
             product(left[:, :-1], targets.packed[:-1], products)
             better, point, new = _best_of_group(products, x, norms[rows], square[rows], targets)
             square[rows[better]], centre[rows[better]] = new, first + point

@@ -11,7 +11,7 @@ from pydantic import Field
 from tasks.batches.distances import Reach
 from tasks.batches.nearest import AHEAD, Nearest, all_coincide
 from tasks.batches.pool import FloatArray, IntArray, Picks, PoolView, check_supply, seeded_argmax
-from tasks.batches.targets import product
+from tasks.batches.targets import Single, product
 from tasks.threads import one_blas_thread
 
 NAME = "eigenspace-clusters"
@@ -28,20 +28,31 @@ Coincident = Annotated[
 ]
 
 
+Noise = Annotated[
+    Literal["weigh", "ignore"],
+    Field(
+        description="weigh: a perturbation counts by how much of its error one label would remove, noise being what it "
+        "is. ignore: as if labels had no noise."
+    ),
+]
+
+
 def pick_eigenspace_clusters(
-    pool: PoolView, n: int, rng: np.random.Generator, *, coincident: Coincident = "draw"
+    pool: PoolView, n: int, rng: np.random.Generator, *, coincident: Coincident = "draw", noise: Noise = "weigh"
 ) -> Picks:
     """From the cluster with most error left around what is known, the perturbation farthest from its centre.
 
     Every perturbation belongs to its nearest centre; the centres are the observed perturbations and the picks so far
     (LCMD in mode TP). Each pick becomes a centre and takes over what is nearer to it. Without observed perturbations
     the first pick has the largest norm. Ties are drawn by `rng`. The distance in Z is the standard deviation of the
-    difference of two errors, so the score is in readout units. The picks are those of a float64 loop over all pairs.
-    Where all that is left coincides with what was chosen, distances cannot tell what is worth more: the rest is drawn
-    by chance, and each such pick says so.
+    difference of two errors, so the score is in readout units. Rows of Z are weighed so that their squared norm is not
+    the error variance v but what one label with noise σ²_Y removes of it; without noise that is the same. The picks are
+    those of a float64 loop over all pairs. Where all that is left coincides with what was chosen, distances cannot tell
+    what is worth more: the rest is drawn by chance, and each such pick says so.
 
     Formula:
-        argmax of d²(x) over the cluster with the largest Σ d², d(x) = min over centres c of ‖z(x) − z(c)‖
+        argmax of d²(x) over the cluster with the largest Σ d², d(x) = min over centres c of ‖w(x)z(x) − w(c)z(c)‖,
+        w² = v/(v + σ²_Y), so that ‖wz‖² = v²/(v + σ²_Y)
     Cost:
         O((n_obs + n) N r) multiply-adds at the rate of matrix products, less where the triangle inequality spares
         rows; memory some vectors of N.
@@ -49,14 +60,14 @@ def pick_eigenspace_clusters(
         Where distances say nothing of errors, as with outliers in the features.
     Source:
         Holzmüller, Zaverkin, Kästner and Steinwart 2023, "A framework and benchmark for deep batch active learning
-        for regression" (LCMD, mode TP).
+        for regression" (LCMD, mode TP). The weights are ours.
 
     Raises:
         ExhaustedStrategy: If n > P, or, asked to refuse, if every perturbation left coincides with a centre.
     """
     check_supply(pool, n, NAME)
     with one_blas_thread():
-        clusters = _Clusters(Nearest(pool, pool.coordinates, pool.observed), n, rng)
+        clusters = _Clusters(Nearest(pool, pool.coordinates, pool.observed, _weights(pool, noise)), n, rng)
         picked: list[tuple[int, float, str]] = []
         while len(picked) < n and not clusters.used_up:
             picked.append(clusters.pick(n - len(picked)))
@@ -70,6 +81,16 @@ def pick_eigenspace_clusters(
         mode=np.full(n, -1, dtype=np.int64),
         reason=tuple(reason for _, _, reason in picked),
     )
+
+
+def _weights(pool: PoolView, noise: str) -> Single | None:
+    """(N,) √(v/(v + σ²_Y))."""
+    if noise == "ignore":
+        return None
+    variance = pool.variance.clip(0.0)
+    total = variance + pool.noise
+    weights: Single = np.sqrt(np.divide(variance, total, out=np.ones(len(pool)), where=total > 0)).astype(np.float32)
+    return weights
 
 
 def _draw(pool: PoolView, taken: list[int], n: int, rng: np.random.Generator) -> list[tuple[int, float, str]]:

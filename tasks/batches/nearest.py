@@ -6,6 +6,7 @@ import numpy as np
 
 from tasks.batches.distances import Number, Reach, centred, nearest, reaches
 from tasks.batches.pool import ExhaustedStrategy, FloatArray, IntArray, PoolView
+from tasks.batches.targets import Single
 from tasks.operators.rows import Rows
 
 # Points that are asked about in one pass over the library, at most.
@@ -21,6 +22,7 @@ class Nearest:
         pool: Who is open, and who is observed.
         rows: (N, r) where distances are measured: the pool's coordinates, or something else by strategy.
         observed: Rows that are centres from the start.
+        weights: (N,) by which rows are multiplied; 1 where left out.
 
     Attributes:
         square: (N,) float64; 0 for centres, what coincides with one, and rows that may not be picked.
@@ -28,8 +30,8 @@ class Nearest:
         blank: Whether the origin stands in.
     """
 
-    def __init__(self, pool: PoolView, rows: Rows, observed: IntArray) -> None:
-        self._library, self._open = centred(rows), pool.open
+    def __init__(self, pool: PoolView, rows: Rows, observed: IntArray, weights: Single | None = None) -> None:
+        self._library, self._open = centred(rows, weights), pool.open
         self.blank = not len(observed)
         if self.blank:
             self._start(np.zeros((1, rows.shape[1])))
@@ -54,7 +56,7 @@ class Nearest:
 
     def points(self, rows: IntArray) -> FloatArray:
         """(k, r) some rows in float64."""
-        return self._library.rows.take(rows).astype(np.float64)
+        return self._library.points(rows)
 
     def reaches(self, rows: IntArray) -> list[Reach]:
         """For each of some rows, who is nearer to it than to its present centre; one pass over the library."""

@@ -81,7 +81,7 @@ STRATEGIES: dict[str, Strategy] = {
     "expected-improvement": Strategy(pick_expected_improvement, noise_aware=True, batch_aware=True),
     "expected-improvement-backward": Strategy(pick_expected_improvement_backward, noise_aware=True, batch_aware=True),
     "max-determinant": Strategy(pick_max_determinant, noise_aware=True, batch_aware=True),
-    "eigenspace-clusters": Strategy(pick_eigenspace_clusters, batch_aware=True),
+    "eigenspace-clusters": Strategy(pick_eigenspace_clusters, noise_aware=True, batch_aware=True),
     "k-centre": Strategy(pick_k_centre, batch_aware=True),
     "d2-sampling": Strategy(pick_d2_sampling, batch_aware=True),
     "badge": Strategy(pick_badge, batch_aware=True, needs={"embedding": ANY}),

@@ -29,7 +29,7 @@ from tasks.errors import UserError
 from tasks.operators.stored_rows import StoredRows
 from tasks.operators.task import Omega, coordinate_rows, load_rows
 
-PROPOSE = Stage("propose", 4)
+PROPOSE = Stage("propose", 5)
 
 
 def check_batch(config: CampaignConfig, where: str) -> None:

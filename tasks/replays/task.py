@@ -19,7 +19,7 @@ from tasks.replays.screens import read_screen
 from tasks.replays.settings import ScreenSection
 
 SCREEN = Stage("replay/screen", 1)
-CELL = Stage("replay/cell", 2)
+CELL = Stage("replay/cell", 3)
 
 #: What a cell computes with: where one of these changes its version, the cell is another.
 _WITHIN = (FIT, ENSEMBLE, PREDICT, FORWARD, COBIAS, CALIBRATION, DIFFERENCE, GRAMS, OMEGA, COORDINATES)

@@ -106,8 +106,10 @@ def test_the_floor_grows_with_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_select, "floor_seconds", lambda read, products, columns: read + products)
     asked = {**ASKED, "strategy": "eigenspace-clusters"}
     one_look = 430 + 400 * 8 * 4
-    assert floor(tmp_path, job_of(asked)) == one_look + 400 * 8 * 30
-    assert floor(tmp_path, job_of({**asked, "observed": 0})) == one_look - 30 + 400 * 8
+    beside = 2 * 400 * 8  # variance and noise, by which its rows are weighed
+    assert floor(tmp_path, job_of(asked)) == one_look + beside + 400 * 8 * 30
+    assert floor(tmp_path, job_of({**asked, "observed": 0})) == one_look + beside - 30 + 400 * 8
+    assert floor(tmp_path, job_of({**asked, "strategy": "k-centre"})) == one_look + 400 * 8 * 30
     assert floor(tmp_path, job_of({**asked, "strategy": "eigenmodes"})) == one_look
     assert floor(tmp_path, job_of({**asked, "strategy": "max-determinant"})) == one_look + 400 * 8 + 400 * 8
     assert floor(tmp_path, job_of({**asked, "strategy": "expected-improvement"})) == one_look + 400 * 8 + 400 * 64

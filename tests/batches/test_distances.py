@@ -111,7 +111,7 @@ def test_the_triangle_inequality_spares_rows(monkeypatch):
     square, centre = nearest(library, np.ones(520, dtype=bool), centres)
     compared = []
     monkeypatch.setattr(
-        "tasks.batches.distances._blocks", lambda chunk, near, targets: compared.append(len(near)) or iter(())
+        "tasks.batches.distances._blocks", lambda chunk, weights, near, targets: compared.append(len(near)) or iter(())
     )
     reaches(library, square, centre, centres, rows[[501]])
     assert 0 < compared[0] <= 19

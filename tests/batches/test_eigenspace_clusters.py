@@ -70,6 +70,35 @@ def test_agrees_with_the_definition_where_much_is_asked_ahead(rank, spread):
     assert pick(library(points, known), 200).rows.tolist() == by_definition(points, known, 200)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.sampled_from([0.1, 1.0, 100.0]))
+@settings(max_examples=40, deadline=None)
+def test_noise_makes_an_error_count_as_far_as_a_label_removes_it(seed, observed, level):
+    rng = np.random.default_rng(seed)
+    points = scattered(rng, 150, 4, 1.0).astype(np.float32)
+    known = scattered(rng, observed, 4, 1.0).astype(np.float32)
+    pool = library(points, known)
+    everything = pool.coordinates.array
+    variance = np.square(everything.astype(np.float64)).sum(axis=1)
+    noise = level * np.exp(rng.standard_normal(len(everything)))
+    weights = np.sqrt(variance / (variance + noise)).astype(np.float32)
+    weighed = everything * weights[:, None]
+    np.testing.assert_allclose(np.square(weighed).sum(axis=1), variance**2 / (variance + noise), rtol=1e-5)
+    noisy = replace(pool, variance=variance, noise=noise)
+    assert pick(noisy, 40).rows.tolist() == by_definition(weighed[:150], weighed[150:], 40)
+    assert pick(noisy, 40, noise="ignore").rows.tolist() == by_definition(points, known, 40)
+    without = replace(noisy, noise=np.zeros(len(everything)))
+    assert pick(without, 40).rows.tolist() == by_definition(points, known, 40)
+
+
+def test_an_error_that_no_label_could_tell_from_noise_is_left_alone():
+    points = np.concatenate([np.full((20, 1), 3.0), np.full((20, 1), -2.0)]) + np.linspace(0, 0.1, 40)[:, None]
+    pool = library(points, np.zeros((1, 1)))
+    noise = np.where(np.arange(41) < 20, 1e4, 0.0)
+    noisy = replace(pool, variance=np.square(pool.coordinates.array[:, 0]), noise=noise)
+    assert pick(noisy, 1, noise="ignore").rows[0] < 20
+    assert 20 <= pick(noisy, 1).rows[0] < 40
+
+
 def test_chunks_change_nothing():
     rng = np.random.default_rng(0)
     points, known = scattered(rng, 2000, 8, 1.0), scattered(rng, 100, 8, 1.0)

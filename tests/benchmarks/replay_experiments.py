@@ -13,7 +13,9 @@ regression   bike, elevators, pol, kin40k, gaps of QM9, without noise. The defau
              not looked at before.
 noise        Four of them with noise that is not there in the data. Type II: sd of a well 0.3 of the set's, times
              exp(0.5·z), z the value in sds (at most 3). Type III: sd 0.3, and plates of 64 wells with offsets of sd 0.5
-             that two controls of each kind take away badly. Two wells a perturbation. Truth: without the noise.
+             that two controls of each kind take away badly. Two wells a perturbation. Truth: without the noise. That
+             the default weighs errors by the noise of a label was decided on bike and pol, Type II, with seeds 100 to
+             103, after seed 0 of the arm "noise ignored" had been seen.
 genes        Screens of GeneDisco with the project's ensemble. Donors are replicates, so their difference tells the
              noise (tau has one). Hits: the top 5% by |value|, as GeneDisco counts them.
 genedisco    GeneDisco's nine functions with its two models (presets genedisco-bnn and genedisco-forest) on IL-2, donors
@@ -55,9 +57,9 @@ TYPE_II = {"level": 0.3, "slope": 0.5, "replicates": 2, "controls": 8}
 TYPE_III = {"level": 0.3, "plate": 0.5, "replicates": 2, "controls": 2, "wells": 64}
 
 
-def only(strategy, operator="reducible", **more):
+def only(strategy, operator="reducible", options=None, **more):
     """An arm of one strategy."""
-    return {"slots": [{"strategy": strategy, "share": 1.0}], "operator": operator, **more}
+    return {"slots": [{"strategy": strategy, "share": 1.0, "options": options or {}}], "operator": operator, **more}
 
 
 RANDOM, DEFAULT = only("random"), only("eigenspace-clusters", "gradients")
@@ -113,7 +115,7 @@ EXPERIMENTS = {
             "random": RANDOM,
             "default": DEFAULT,
             "top-variance": only("top-variance"),
-            "clusters, members": only("eigenspace-clusters", "members"),
+            "noise ignored": only("eigenspace-clusters", "gradients", options={"noise": "ignore"}),
         },
     ),
     "genes": Experiment(

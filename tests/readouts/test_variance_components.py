@@ -265,6 +265,6 @@ def test_the_benchmark_holds_for_components(benchmark_module):
 
 @pytest.mark.slow
 def test_the_benchmark_holds_for_offsets(benchmark_module):
-    table = benchmark_module.offsets(benchmark_module.SCREENS)
+    table = benchmark_module.offsets(benchmark_module.SCREENS // 2)
     assert set(table["quantity"]) == {"offset, 1 controls", "offset, 4 controls", "offset, 16 controls"}
     assert table["said_over_truth"].between(0.9, 1.1).all(), table
