@@ -17,7 +17,7 @@ lint: .venv/dev.stamp             ## ruff and mypy
 	$(BIN)/mypy
 
 test-slow: .venv/dev.stamp        ## tests that take more than some seconds each
-	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow
 
 test-s3: .venv/dev.stamp          ## everything that speaks S3, against a real Ceph object store on loopback
 	tests/services/with_rgw.sh $(BIN)/python -m pytest -m "not browser" tests/checkpoints tests/flows/test_storages.py tests/infra/test_bucket_policy.py

@@ -18,7 +18,7 @@ def applied(api):
             return {
                 key: still(value)
                 for key, value in found.items()
-                if key not in ("updated", "created", "id", "status", "last_polled")
+                if key not in ("updated", "created", "id", "status", "last_polled") and "slot" not in key
             }
         return [still(each) for each in found] if isinstance(found, list) else found
 
