@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 faults faults-some stack-test validity components profiles one-control fuzz quality ingest fit predict select rerun load audit preprint deimos stopping inference-set regression noise genes genedisco kcviab clean
+.PHONY: demo test lint test-slow test-s3 faults faults-some stack-test validity components profiles one-control fuzz quality ingest fit predict select rerun load audit preprint deimos stopping inference-set regression noise genes genedisco kcviab assessed clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -99,6 +99,9 @@ genes: .venv/dev.stamp            ## and on genome-wide screens, for the model a
 
 genedisco: .venv/dev.stamp        ## GeneDisco's nine functions and two models on IL-2; needs HYBRIDSCREEN_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/replay_experiments.py genedisco
+
+assessed: .venv/dev.stamp         ## what does assess say of genome-wide and regression sets before a campaign? Needs HYBRIDSCREEN_DATA
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/assessed_sets.py
 
 kcviab: .venv/dev.stamp           ## a campaign on KcViab through plate files, 12 plates a round; an hour of one core, needs HYBRIDSCREEN_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/kcviab_campaign.py

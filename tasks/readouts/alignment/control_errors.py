@@ -113,13 +113,16 @@ def errors_from_wells(asked: Request, raw: RawFit) -> CentreErrors:
 
 def untold(asked: Request) -> UserError:
     """Single controls on plates that nothing ties: their noise and the plates' differences cannot be told apart."""
+    tied = bool(asked.alignment.anchors)
     return UserError(
         "the noise of the controls cannot be told: no plate of the run has two of a kind, and "
-        + ("too few plates are tied to others" if asked.alignment.anchors else "nothing ties its plates to each other"),
+        + ("too few plates are tied to others" if tied else "nothing ties its plates to each other"),
         where=_some_plates(asked),
         expected=f"two wells on one plate at least, or {MIN_CONTRASTS} differences between tied plates",
-        todo="Add control wells; or set alignment.anchors to bridges (perturbations that stand on several plates) "
-        "or samples.",
+        todo="Give repeated plates the run of the plates that they were processed with; or add control wells."
+        if tied
+        else "Add control wells; or set alignment.anchors to bridges (perturbations that stand on several plates) or "
+        "samples.",
     )
 
 
