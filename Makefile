@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint test-slow test-s3 faults faults-some stack-test validity components profiles one-control fuzz quality ingest fit predict select rerun load audit preprint deimos stopping inference-set regression noise genes genedisco kcviab assessed clean
+.PHONY: demo test lint test-slow test-service test-s3 faults faults-some stack-test validity components profiles one-control fuzz quality ingest fit predict select rerun load audit preprint deimos stopping inference-set regression noise genes genedisco kcviab assessed clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -17,7 +17,10 @@ lint: .venv/dev.stamp             ## ruff and mypy
 	$(BIN)/mypy
 
 test-slow: .venv/dev.stamp        ## tests that take more than some seconds each
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow --ignore tests/service
+
+test-service: .venv/dev.stamp     ## the same of the service, one after another: they share one, and mostly wait
+	$(BIN)/python -m pytest -m slow tests/service
 
 test-s3: .venv/dev.stamp          ## everything that speaks S3, against a real Ceph object store on loopback
 	tests/services/with_rgw.sh $(BIN)/python -m pytest -m "not browser" tests/checkpoints tests/flows/test_storages.py tests/infra/test_bucket_policy.py

@@ -158,6 +158,7 @@ def second_round_by_schedule(runs, pages, lab):
     runs.schedule("watch", active=True, schedule={"interval": 20})
     run = runs.ended("round", 4)
     runs.schedule("watch", active=False)
+    runs.settled("watch")  # a look that was due may not find the next upload
     assert (run["state"]["name"], run["name"]) == ("Waits for approval", f"round 1 of {NAME}"), run["state"]
     watch = [each for each in runs.of("watch") if each["state"]["name"] == "Started"][-1]
     assert watch["created_by"]["type"] == "SCHEDULE"

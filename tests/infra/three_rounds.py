@@ -100,6 +100,17 @@ class Runs:
             time.sleep(0.5)
         return runs[-1]
 
+    def settled(self, deployment, seconds=400):
+        """Wait until none is under way or due."""
+        wanted = {"deployments": {"name": {"any_": [deployment]}}}
+        deadline = time.monotonic() + seconds
+        while open_ := {
+            run["state"]["name"] for run in asked(self.stack, "flow_runs/filter", wanted)
+            if run["state"]["type"] not in self.ENDS
+        }:  # fmt: skip
+            assert time.monotonic() < deadline, open_
+            time.sleep(0.5)
+
     def tasks(self, run):
         """The state of each task, by its name."""
         found = asked(self.stack, "task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}, "limit": 200})

@@ -1,15 +1,5 @@
-from pathlib import Path
-
 import pytest
 from served import Api, Served, write_campaign
-
-
-def pytest_collection_modifyitems(items):
-    """All on one worker, and first: a service costs half a minute to start and a processor's tenth while it stands."""
-    own = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
-    for item in own:
-        item.add_marker(pytest.mark.xdist_group("service"))
-    items[:] = own + [item for item in items if item not in own]
 
 
 @pytest.fixture(scope="package")
