@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from flows.evidence import FILE
 from flows.results import Result
 from tasks.assessing.findings import Assessment
+from tasks.assessing.observed import Way
 from tasks.campaigns.batch_settings import BatchSection, Slot
 from tasks.campaigns.config import CampaignConfig, LibrarySection, OperatorsSection
 from tasks.campaigns.ensemble_settings import MlpSettings
@@ -90,7 +91,6 @@ def assess_past_screen(
         UserError: A mistake in what was given.
     """
     from tasks.assessing.assess import assess_screen  # with PyTorch, which a campaign's answer does not need
-    from tasks.assessing.observed import Way
     from tasks.assessing.past_screen import read_past_screen
     from tasks.batches.slots import read_slots
 
@@ -98,22 +98,13 @@ def assess_past_screen(
         raise UserError("name the column with the measured values", where="--values")
     given = None if library is None else LibrarySection(uri=library, id=id_column, features=features)
     section = config.library if config else given
-    kind = config.readout.kind if config else "continuous"
-    batch = config.batch if config else BatchSection()
-    slots = batch.slots if strategy is None else (Slot(strategy=strategy, share=1.0),)
-    read_slots(slots, None, kind, "--strategy" if strategy else "batch.slots")
+    way = _way(config, strategy, repeats)
+    read_slots(way.slots, None, way.kind, "--strategy" if strategy else "batch.slots")
     listener = current_listener()
     listener.started("past screen")
     threshold = config.readout.threshold if config else None
+    kind = config.readout.kind if config else "continuous"
     past = read_past_screen(screen, values, section, id_column, features, kind, threshold)
-    way = Way(
-        config.ensemble if config else MlpSettings(),
-        config.operators if config else OperatorsSection(),
-        slots,
-        batch.operator,
-        kind,
-        batch.adaptive.repeats if repeats is None else repeats,
-    )
     found = assess_screen(
         past.observed, past.library, way, seed, lambda done, total: listener.advanced("replays", done, total)
     )
@@ -123,6 +114,19 @@ def assess_past_screen(
         replicate_correlation=past.correlation,
         features=past.library.shape[1],
         assessment=found,
+    )
+
+
+def _way(config: CampaignConfig | None, strategy: str | None, repeats: int | None) -> Way:
+    """How a campaign would learn and choose: as configured, or by the defaults, but for what was asked."""
+    batch = config.batch if config else BatchSection()
+    return Way(
+        config.ensemble if config else MlpSettings(),
+        config.operators if config else OperatorsSection(),
+        batch.slots if strategy is None else (Slot(strategy=strategy, share=1.0),),
+        batch.operator,
+        config.readout.kind if config else "continuous",
+        batch.adaptive.repeats if repeats is None else repeats,
     )
 
 

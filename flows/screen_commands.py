@@ -36,6 +36,10 @@ def assess(
 
     if config is None and screen is None:
         raise UserError("nothing to assess", where="assess", expected="CAMPAIGN.YAML, or --screen FILE --values COLUMN")
+    of_a_screen = {"--values": values, "--strategy": strategy, "--repeats": repeats}
+    if screen is None and (given := [name for name, value in of_a_screen.items() if value]):
+        told = "an open campaign was assessed in its rounds, as its configuration says"
+        raise UserError(told, where=" ".join(given), todo="Add --screen FILE, or change the configuration.")
     if config is not None and library is not None:
         raise UserError("the configuration names the library", where="--library", got=library)
     read = None if config is None else read_config(config)

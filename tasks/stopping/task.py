@@ -103,9 +103,7 @@ def decide_round(
         wells: Sample wells used, of a full screen, and of a further round.
         controls: The random control in earlier rounds, oldest first.
     """
-    risk = known_risk
-    if risk is None:
-        risk = _risk_now(cp, forecast["forecast"], stopping, round_index, previous_looks)
+    risk = _risk_of_look(cp, forecast["forecast"], stopping, round_index, previous_looks, known_risk)
 
     def compute() -> dict[str, Payload]:
         control = _control(cp, labels["training"], membership, tensors, readout, round_index)
@@ -153,14 +151,17 @@ def _inputs(
     }
 
 
-def _risk_now(
+def _risk_of_look(
     cp: Checkpointer,
     forecast: Ref,
     stopping: StoppingSection,
     round_index: int,
     previous_looks: Sequence[tuple[int, float]],
+    known: float | None,
 ) -> float:
-    """What the first look at this evidence may spend; 0 where it is only planned: nobody looks."""
+    """Risk of the first look at this evidence: known, or what it may spend; 0 where nobody looks but plans."""
+    if known is not None:
+        return known
     if forecast.pending:
         return 0.0
     return risk_of_look(stopping, round_index, previous_looks, Forecast.model_validate(cp.load(forecast)))

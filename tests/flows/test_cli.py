@@ -71,6 +71,15 @@ def test_a_bad_library_is_one_line_and_status_2_and_nothing_is_written(pilot, ro
     assert sorted(pilot.folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize("option", [("--repeats", "4"), ("--strategy", "random"), ("--values", "value")])
+def test_what_is_of_a_past_screen_is_refused_for_an_open_campaign(pilot, monkeypatch, capsys, option):
+    done = here(monkeypatch, capsys, "assess", pilot.path, *option)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"hybridscreen: {option[0]}: an open campaign was assessed in its rounds")
+    assert "--screen FILE" in line
+
+
 def test_a_missing_file_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
     path = tmp_path / "none.yaml"
     others = [here(monkeypatch, capsys, name, path) for name in ("round", "plan", "release", "status", "verify")]

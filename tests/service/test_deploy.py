@@ -9,17 +9,17 @@ from served import write_campaign
 pytestmark = pytest.mark.slow
 DEPLOYMENTS = {"open", "watch", "round", "release", "repeat-plates", "publish", "replay", "self-test"}
 
+#: What a schedule's run changes.
+SLOTS = ("active_slots", "denied_slots", "avg_slot_occupancy_seconds")
+MOVES = ("updated", "created", "id", "status", "last_polled", *SLOTS)
+
 
 def applied(api):
     """Everything that is on the server, without when it was changed."""
 
     def still(found):
         if isinstance(found, dict):
-            return {
-                key: still(value)
-                for key, value in found.items()
-                if key not in ("updated", "created", "id", "status", "last_polled") and "slot" not in key
-            }
+            return {key: still(value) for key, value in found.items() if key not in MOVES}
         return [still(each) for each in found] if isinstance(found, list) else found
 
     variables = api("/variables/filter", {})[1]
