@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of processes
 # Tests sync many thousand small files: half the time goes where they lie in memory, if 3 GB are free there.
 IN_MEMORY := $(shell [ "$$(df -k --output=avail /dev/shm 2>/dev/null | tail -1)" -gt 3000000 ] 2>/dev/null && echo /dev/shm)
 test test-slow test-service test-s3 stack-test fuzz faults-some: export TMPDIR := $(or $(TMPDIR),$(IN_MEMORY),/tmp)
@@ -116,11 +117,11 @@ kcviab: .venv/dev.stamp           ## a campaign on KcViab through plate files, 1
 	$(PYTHON) -m venv .venv
 
 .venv/demo.stamp: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[demo]'
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
 .venv/dev.stamp: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ .venv/demo.stamp
 
 clean:

@@ -1,6 +1,6 @@
 """Everything that may go wrong goes wrong, and the figures of what became of it.
 
-    python tests/faults/run.py [--every N [--first K]] [--only kills stores races losses] [--record]
+    python tests/faults/run.py [--every N [--first K]] [--only kills stores races losses cases] [--record]
 
 Prints the facts of each part as JSON, and a table. With `--record` they are kept in `results.json`, part by part:
 slices of the kill points (`--every 8 --first 3`) are parts of their own, so that all can be tried in several goes.
@@ -19,9 +19,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path += [str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "ensembles")]  # the product, helpers, clusters
+# The product, helpers, clusters, hostile files.
+sys.path += [str(HERE.parents[1]), *(str(HERE.parent / room) for room in ("", "ensembles", "fuzz"))]
 PACKAGES = ("prefect", "distributed", "s3fs", "botocore", "numpy", "torch", "anndata", "zarr")
-PARTS = ("kills", "stores", "races", "losses")
+PARTS = ("kills", "stores", "races", "losses", "cases")
 
 
 def kills(folder, every, first):
@@ -33,10 +34,23 @@ def kills(folder, every, first):
     return found, {"points": counts, "points_tried": len(trials), "points_reached": sum(t.reached for t in trials)}
 
 
+def cases(folder):
+    """20,000 hostile files, by parser."""
+    from campaigns import failures, run_all
+    from test_fuzz import CASES, SEED, shares
+
+    figures = run_all(shares(), CASES, SEED, folder, os.cpu_count() or 1)
+    found = [("hostile files, parsers", each["parser"], failures(each)) for each in figures]
+    worst = {name: max(each[name] for each in figures) for name in ("slowest_s", "memory_mib", "child_mib")}
+    return found, {"cases": sum(each["cases"] for each in figures), "seed": SEED, **worst}
+
+
 def part(name, folder, every, first):
     """Outcomes of a part: what was tried, where, and what was wrong with it."""
     if name == "kills":
         return kills(folder, every, first)
+    if name == "cases":
+        return cases(folder)
     module = __import__({"stores": "store_faults", "races": "races", "losses": "losses"}[name])
     return module.try_all(folder, every), {}
 

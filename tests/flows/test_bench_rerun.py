@@ -86,6 +86,7 @@ def test_processes_of_their_own_answer_and_leave_nothing_behind(tmp_path, monkey
     for name in ("PREFECT_API_URL", "PREFECT_API_DATABASE_CONNECTION_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(bench_rerun, "_TURNS", 1)
     found = run_bench("rerun", {"plates": PLATES, "wells": 96})
     assert found.parameters["computed"] == 0
     assert found.floor_seconds > 0
