@@ -17,7 +17,7 @@ from tasks.campaigns.config import CampaignConfig, LibrarySection, OperatorsSect
 from tasks.campaigns.ensemble_settings import MlpSettings
 from tasks.campaigns.ledger import Ledger
 from tasks.checkpoints.progress import current_listener
-from tasks.checkpoints.record_files import read_record
+from tasks.checkpoints.record_files import stored_record
 from tasks.errors import UserError
 
 
@@ -58,7 +58,7 @@ def assess_campaign(config: CampaignConfig) -> CampaignAssessed:
         campaign=config.campaign.name,
         location=ledger.storage.locate(path),
         run=run.number,
-        assessment=read_record(ledger.storage, path, ledger.storage.read(path), Assessment),
+        assessment=stored_record(ledger.storage, path, Assessment),
     )
 
 

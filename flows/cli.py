@@ -1,5 +1,6 @@
 """The command `hybridscreen`. Heavy packages are imported when a command runs, so that help is quick."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -41,6 +42,7 @@ _ENVIRONMENT = {
 def main() -> None:
     """Run the command. Exit status 0: done; 1: not done, and why; 2: a mistake in what was given."""
     prepare_environment()
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of a damaged file zarr tells every part; one line is told
     try:
         app()
     except UserError as error:

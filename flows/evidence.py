@@ -9,7 +9,7 @@ from tasks.assessing.task import assess_library, assess_replay, assess_round
 from tasks.campaigns.ledger import Ledger
 from tasks.checkpoints.checkpointer import Outputs
 from tasks.checkpoints.pieces import Place
-from tasks.checkpoints.record_files import read_record
+from tasks.checkpoints.record_files import stored_record
 from tasks.checkpoints.refs import Ref
 from tasks.operators.task import Omega
 
@@ -37,4 +37,4 @@ def earlier_share(ledger: Ledger, number: int) -> float:
     path = "" if run is None else f"{run.folder}/{FILE}"
     if run is None or not ledger.storage.exists(path):
         return 0.0
-    return read_record(ledger.storage, path, ledger.storage.read(path), Assessment).random_share
+    return stored_record(ledger.storage, path, Assessment).random_share

@@ -14,7 +14,7 @@ from tasks.campaigns.ledger import Ledger
 from tasks.campaigns.lifecycle import PlateState
 from tasks.campaigns.marks import read_marks
 from tasks.campaigns.plates import PlateRecord, marked, read_book
-from tasks.checkpoints.record_files import read_record
+from tasks.checkpoints.record_files import stored_record
 
 _RECORD = ["round", "barcode", "attempt", "run", "state", "reason"]
 
@@ -84,7 +84,7 @@ def campaign_status(config: CampaignConfig) -> Status:
         if record.barcode not in newest or not newest[record.barcode].state.is_used or record.state.is_used:
             newest[record.barcode] = record
     library, looks = ledger.library(), ledger.looks()
-    decision = _decision(ledger, f"{looks[-1].folder}/decision.json") if looks else None
+    decision = stored_record(storage, f"{looks[-1].folder}/decision.json", dict[str, Any]) if looks else None
     return Status(
         campaign=config.campaign.name,
         location=storage.url,
@@ -96,11 +96,6 @@ def campaign_status(config: CampaignConfig) -> Status:
         repeats=[record.barcode for record in newest.values() if record.state is PlateState.FAILED],
         uploads=len(storage.list("inbox")),
     )
-
-
-def _decision(ledger: Ledger, path: str) -> dict[str, Any]:
-    decision: dict[str, Any] = read_record(ledger.storage, path, ledger.storage.read(path), dict[str, Any])
-    return decision
 
 
 def _round_status(ledger: Ledger, number: int, plates: Sequence[PlateRecord]) -> RoundStatus:

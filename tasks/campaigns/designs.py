@@ -26,6 +26,7 @@ _COLUMNS: dict[str, type] = {
     **dict.fromkeys(["row", "column", "replicate", "rank", "mode"], int),
     "score": float,
 }
+_NEEDED = {PLATEMAP: ("barcode", "well", "role", "perturbation"), BATCH: ("perturbation", "arm")}
 
 
 class DesignClaim(BaseModel):
@@ -81,12 +82,19 @@ def stored_table(storage: Storage, path: str) -> pd.DataFrame:
     """A table of a design by its path.
 
     Raises:
-        DamagedCheckpoint: It is not such a table.
+        DamagedCheckpoint: It is missing, or not such a table.
     """
+    where = storage.locate(path)
     try:
-        return read_table(storage.read(path).decode())
+        table = read_table(storage.read(path).decode())
+    except FileNotFoundError as error:
+        raise DamagedCheckpoint(f"{where} is missing") from error
     except (ValueError, OverflowError) as error:
-        raise DamagedCheckpoint(f"{storage.locate(path)} is damaged: {error}") from error
+        raise DamagedCheckpoint(f"{where} is damaged: {error}") from error
+    for column in _NEEDED.get(path.rpartition("/")[2], ()):
+        if column not in table.columns:
+            raise DamagedCheckpoint(f"{where} is damaged: no column {column!r}")
+    return table
 
 
 def release(storage: Storage, round_index: int, texts: Mapping[str, str], source: str) -> tuple[Design, bool]:

@@ -18,7 +18,7 @@ from tasks.campaigns.summaries import read_summary
 from tasks.checkpoints.keys import digest, sha256
 from tasks.checkpoints.manifest import StoredPayload
 from tasks.checkpoints.payloads import Payload, encode, encode_json
-from tasks.checkpoints.record_files import read_record
+from tasks.checkpoints.record_files import read_record, stored_record
 from tasks.checkpoints.records import RoundLock
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.storage import Storage
@@ -270,10 +270,7 @@ class Ledger:
         return Run(round_index, number, folder, self._lock(lock), self._committed(round_index, number))
 
     def _lock(self, path: str) -> RoundLock:
-        data = self.storage.read_or_none(path)
-        if data is None:
-            raise DamagedCheckpoint(f"{self.storage.locate(path)} is missing")
-        return read_record(self.storage, path, data, RoundLock)
+        return stored_record(self.storage, path, RoundLock)
 
     def last_decided(self, round_index: int) -> Run | None:
         """The newest run of a round that came to a decision."""

@@ -16,7 +16,7 @@ from tasks.campaigns.config import LibrarySection
 from tasks.campaigns.ids import USABLE, look_alike, spelled, usable
 from tasks.campaigns.library_trial import try_library
 from tasks.campaigns.parquet_files import read_parquet
-from tasks.checkpoints.payloads import decode
+from tasks.checkpoints.payloads import PayloadTooLarge, decode
 from tasks.checkpoints.storage import Storage
 from tasks.errors import UserError
 
@@ -118,7 +118,7 @@ def _read_anndata(storage: Storage, name: str, suffix: str) -> anndata.AnnData:
     try:
         try_library(suffix[1:], files)
         loaded: anndata.AnnData = anndata.read_h5ad(io.BytesIO(files[""])) if hdf5 else decode("anndata", files)
-    except MemoryError:  # says nothing of the file
+    except (MemoryError, PayloadTooLarge):  # says nothing of the file
         raise
     except Exception as error:  # anndata hardly checks what it reads, and stumbles over it in many ways
         raise UserError("the library is not AnnData", where=storage.locate(name), got=error) from error
@@ -152,7 +152,10 @@ def _from_table(table: pd.DataFrame, section: LibrarySection, without: Collectio
             got=f"numeric columns {_some(numeric)}",
             expected=f"names beginning with {section.features!r}" if section.features != "X" else "at least one",
         )
-    ids = table[section.id].astype(object).where(table[section.id].notna(), "").astype(str)
+    try:
+        ids = table[section.id].astype(object).where(table[section.id].notna(), "").astype(str)
+    except UnicodeDecodeError as error:
+        raise UserError(f"column {section.id!r} is not text", where=section.uri, got=error) from error
     _check_ids(ids, section.uri)
     obs = storable_annotation(table.drop(columns=[*chosen, section.id]), pd.Index(ids))
     return _assemble(table[chosen].to_numpy(dtype=np.float32), obs, chosen)

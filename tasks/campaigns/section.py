@@ -26,8 +26,8 @@ class Preset(Section):
     @classmethod
     def _fill_from_preset(cls, given: Any) -> Any:
         name = given.get("preset") if isinstance(given, dict) else None
-        if name is None:
-            return given
+        if not isinstance(name, str):
+            return given  # nothing, or what its own check refuses
         if name not in cls.PRESETS:
             known = ", ".join(sorted(cls.PRESETS)) or "none here"
             raise ValueError(f"no preset {name!r}; there are: {known}")

@@ -17,6 +17,7 @@ class RunSummary(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     status: str
+    run: int | None = None
     screen: str | None = None
     bound: float | None = None
     estimate: float | None = None

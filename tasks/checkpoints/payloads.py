@@ -89,16 +89,21 @@ class UnreadablePayload(HybridScreenError):
     """The bytes of a payload are not of its kind."""
 
 
+class PayloadTooLarge(HybridScreenError):
+    """There is not enough memory for a payload."""
+
+
 def decode(kind: Kind, files: Mapping[str, bytes]) -> Any:
     """Value of a payload from its files; the reverse of `encode`.
 
     Raises:
         UnreadablePayload: They are not of this kind.
+        PayloadTooLarge: There is not enough memory.
     """
     try:
         return _decode(kind, files)
-    except MemoryError:  # says nothing of the bytes
-        raise
+    except MemoryError as error:  # says nothing of the bytes
+        raise PayloadTooLarge(f"not enough memory to read {kind}: {error}") from error
     except Exception as error:  # anndata and zarr hardly check what they read, and stumble over it in many ways
         raise UnreadablePayload(f"not {kind}: {str(error) or type(error).__name__}") from error
 

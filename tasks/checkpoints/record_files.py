@@ -15,6 +15,18 @@ from tasks.checkpoints.strict_json import parse_json
 T = TypeVar("T")
 
 
+def stored_record(storage: Storage, path: str, kind: type[T]) -> T:
+    """Content of a record that must be there.
+
+    Raises:
+        DamagedCheckpoint: It is missing, not JSON, or not of this form.
+    """
+    data = storage.read_or_none(path)
+    if data is None:
+        raise DamagedCheckpoint(f"{storage.locate(path)} is missing")
+    return read_record(storage, path, data, kind)
+
+
 def read_record(storage: Storage, path: str, data: bytes, kind: type[T]) -> T:
     """Content of a record.
 

@@ -16,6 +16,7 @@ from tasks.checkpoints.manifest import Manifest, Removed, StoredFile, StoredPayl
 from tasks.checkpoints.payloads import (
     SUFFIX,
     Payload,
+    PayloadTooLarge,
     UnreadablePayload,
     content_digest,
     decode,
@@ -175,6 +176,7 @@ class CheckpointStore:
 
         Raises:
             DamagedCheckpoint: If it is missing or its content is not what the reference says.
+            PayloadTooLarge: There is not enough memory for it.
         """
         if ref.kind == "anndata":
             prefix = f"{ref.uri}/"
@@ -192,6 +194,8 @@ class CheckpointStore:
             return decode(ref.kind, files)
         except UnreadablePayload as error:
             raise DamagedCheckpoint(f"{self.storage.locate(ref.uri)} is damaged: {error}") from error
+        except PayloadTooLarge as error:
+            raise PayloadTooLarge(f"{self.storage.locate(ref.uri)}: {error}") from error
 
     def manifests(self) -> Iterator[tuple[str, Manifest | None]]:
         """Path and content of the newest manifest of every checkpoint; None for one that cannot be read.

@@ -252,9 +252,10 @@ def _column(rng: Rng, rows: int) -> pa.Array:
 def _parquet(rng: Rng, data: bytes) -> bytes:
     try:
         table = pq.read_table(pa.BufferReader(data))
+        names = table.column_names
     except (pa.ArrowException, OSError, ValueError):
         return _flip(rng, data)
-    change, name = int(rng.integers(5)), pick(rng, table.column_names or [""])
+    change, name = int(rng.integers(5)), pick(rng, names or [""])
     try:
         if change <= 1 and name:
             table = table.set_column(table.column_names.index(name), name, _column(rng, len(table)))

@@ -14,12 +14,15 @@ import pytest
 from examples import CELLHTS2, CONFIG, JUMP, SINGLE, binary_plates, config, library_anndata
 
 from tasks.campaigns.config import LibrarySection
+from tasks.campaigns.designs import stored_table
 from tasks.campaigns.library import read_library
 from tasks.campaigns.reading import parse_config
-from tasks.checkpoints.payloads import UnreadablePayload, decode, encode
-from tasks.checkpoints.record_files import read_record
+from tasks.campaigns.summaries import read_summary
+from tasks.checkpoints.payloads import Payload, UnreadablePayload, content_digest, decode, encode, file_digests
+from tasks.checkpoints.record_files import read_record, stored_record
+from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.storage import Storage
-from tasks.checkpoints.store import DamagedCheckpoint
+from tasks.checkpoints.store import CheckpointStore, DamagedCheckpoint
 from tasks.errors import HybridScreenError, UserError, one_line
 from tasks.readouts.ingest import RejectedInput, read_plate_file
 from tasks.readouts.layouts import folder_source, read_exclusions, read_layout
@@ -70,6 +73,10 @@ def bomb(levels=12, width=9):
             CONFIG.replace("{model: mlp", "[model, mlp"[:0] + "{model: [mlp]"),
             "c: ensemble.model: unknown name; got ['mlp']",
         ),
+        (
+            CONFIG.replace("model: mlp", "model: mlp, preset: [a]"),
+            "c: ensemble.preset: Input should be a valid string",
+        ),
     ],
     ids=lambda value: value[:30] if value.startswith("c: ") else "yaml",
 )
@@ -115,6 +122,18 @@ def test_no_stored_path_leads_out(path, tmp_path):
         read_record(Storage(str(tmp_path)), "m.json", json.dumps(content).encode(), StoredPayload)
     with pytest.raises(UserError, match="path leaves the campaign's folder"):
         Storage(str(tmp_path)).read(path)
+
+
+def test_stored_tables_and_records_that_are_gone_or_lack_a_column(tmp_path):
+    storage = Storage(str(tmp_path))
+    storage.write("design/platemap.csv", b"plate,well,role,perturbation\nP1,A01,sample,X\n")
+    storage.write("run.json", b'{"status": "decided", "run": [0]}')
+    line = refused(stored_table, storage, "design/platemap.csv")
+    assert line.endswith("/design/platemap.csv is damaged: no column 'barcode'")
+    assert refused(stored_table, storage, "plates.csv").endswith("/plates.csv is missing")
+    assert refused(stored_record, storage, "decision.json", dict[str, int]).endswith("/decision.json is missing")
+    line = refused(read_summary, storage, "run.json", storage.read("run.json"))
+    assert line.endswith("/run.json is damaged: run: Input should be a valid integer")
 
 
 # Layouts
@@ -305,9 +324,13 @@ def test_a_column_that_stands_twice(tmp_path):
     assert "column 'f' stands there more than once" in library(tmp_path, "l.csv", b"perturbation,f,f\nA,1,2\nB,3,4\n")
 
 
-def test_a_zarr_library_that_claims_to_be_huge(tmp_path):
-    from tasks.checkpoints.payloads import Payload
+def test_ids_that_are_bytes(tmp_path):
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"perturbation": pa.array([b"\xe8\x01", b"b"], pa.binary()), "f": [1.0, 2.0]}), sink)
+    assert "column 'perturbation' is not text; got 'utf-8' codec" in library(tmp_path, "l.parquet", sink.getvalue())
 
+
+def test_a_zarr_library_that_claims_to_be_huge(tmp_path):
     files = encode(Payload("anndata", library_anndata()))
     head = json.loads(files["obsm/doubled/zarr.json"])
     head["shape"] = [10**7, 10**6]
@@ -334,6 +357,19 @@ def test_no_payload_of_another_kind_is_taken():
     for kind in ("array", "tensors", "table", "json", "anndata"):
         with pytest.raises(UnreadablePayload):
             decode(kind, {"": b"\x80\x04K\x01."})
+
+
+def test_a_payload_that_needs_more_memory_than_there_is(tmp_path):
+    files = encode(Payload("anndata", library_anndata()))
+    head = json.loads(files["obs/perturbation/zarr.json"])
+    head["shape"] = [2**48]
+    files["obs/perturbation/zarr.json"] = json.dumps(head).encode()
+    storage = Storage(str(tmp_path))
+    for name, data in files.items():
+        storage.write(f"v/value.zarr/{name}", data)
+    ref = Ref(uri="v/value.zarr", sha256=content_digest(file_digests(files)), kind="anndata")
+    line = refused(CheckpointStore(storage).load, ref)
+    assert line.startswith(f"{tmp_path}/v/value.zarr: not enough memory to read anndata: ")
 
 
 def test_a_good_example_is_read():
