@@ -31,6 +31,7 @@ from zarr.core.buffer import default_buffer_prototype
 from tasks.checkpoints.keys import digest, sha256
 from tasks.checkpoints.refs import Kind
 from tasks.checkpoints.strict_json import parse_json
+from tasks.checkpoints.zarr_sizes import check_arrays
 from tasks.errors import HybridScreenError
 
 _CHUNK_BYTES, _CHUNK_ROWS = 2**23, 2**14  # at most, of one file of X
@@ -170,6 +171,7 @@ def _write_rows_together(
 
 
 def _decode_anndata(files: Mapping[str, bytes]) -> anndata.AnnData:
+    check_arrays(files)
     prototype = default_buffer_prototype()
     buffers = {name: prototype.buffer.from_bytes(data) for name, data in files.items()}
     return anndata.read_zarr(zarr.storage.MemoryStore(buffers))

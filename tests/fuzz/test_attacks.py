@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from examples import CELLHTS2, CONFIG, JUMP, SINGLE, binary_plates, config, library_anndata
+from numcodecs.zstd import Zstd
 
 from tasks.campaigns.config import LibrarySection
 from tasks.campaigns.designs import stored_table
 from tasks.campaigns.library import read_library
 from tasks.campaigns.reading import parse_config
 from tasks.campaigns.summaries import read_summary
+from tasks.checkpoints.keys import sha256
 from tasks.checkpoints.payloads import Payload, UnreadablePayload, content_digest, decode, encode, file_digests
 from tasks.checkpoints.record_files import read_record, stored_record
 from tasks.checkpoints.refs import Ref
@@ -359,17 +361,39 @@ def test_no_payload_of_another_kind_is_taken():
             decode(kind, {"": b"\x80\x04K\x01."})
 
 
-def test_a_payload_that_needs_more_memory_than_there_is(tmp_path):
+@pytest.mark.parametrize("part", ["obs/perturbation", "obs/n"])
+def test_a_payload_that_claims_to_be_huge(tmp_path, part):
     files = encode(Payload("anndata", library_anndata()))
-    head = json.loads(files["obs/perturbation/zarr.json"])
-    head["shape"] = [2**48]
-    files["obs/perturbation/zarr.json"] = json.dumps(head).encode()
+    head = json.loads(files[f"{part}/zarr.json"])
+    head["shape"] = [2**31, *head["shape"][1:]]
+    files[f"{part}/zarr.json"] = json.dumps(head).encode()
     storage = Storage(str(tmp_path))
     for name, data in files.items():
         storage.write(f"v/value.zarr/{name}", data)
     ref = Ref(uri="v/value.zarr", sha256=content_digest(file_digests(files)), kind="anndata")
     line = refused(CheckpointStore(storage).load, ref)
-    assert line.startswith(f"{tmp_path}/v/value.zarr: not enough memory to read anndata: ")
+    assert line.startswith(f"{tmp_path}/v/value.zarr is damaged: not anndata: {part}: ")
+    assert "bytes claim to hold 2147483648" in line
+
+
+def test_texts_of_a_payload_that_claim_to_be_many():
+    files = encode(Payload("anndata", library_anndata()))
+    (name,) = [name for name in files if name.startswith("obs/perturbation/c")]
+    texts = bytes(Zstd().decode(files[name]))
+    files[name] = bytes(Zstd().encode((2**32 - 1).to_bytes(4, "little") + texts[4:]))
+    line = refused(decode, "anndata", files)
+    assert line.startswith("not anndata: obs/perturbation: ")
+    assert line.endswith("bytes claim to hold 4294967295 texts")
+
+
+def test_a_payload_without_room_says_so_and_is_not_called_damaged(tmp_path, monkeypatch):
+    storage = Storage(str(tmp_path))
+    storage.write("v.npy", encode(Payload("array", np.zeros(3)))[""])
+    ref = Ref(uri="v.npy", sha256=sha256(storage.read("v.npy")), kind="array")
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *given, **options: np.empty(2**60, dtype="u1"))
+    assert refused(CheckpointStore(storage).load, ref).startswith(
+        f"{tmp_path}/v.npy: not enough memory to read array: "
+    )
 
 
 def test_a_good_example_is_read():
