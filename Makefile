@@ -5,7 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of processes
 # Tests sync many thousand small files: half the time goes where they lie in memory, if 3 GB are free there.
 IN_MEMORY := $(shell [ "$$(df -k --output=avail /dev/shm 2>/dev/null | tail -1)" -gt 3000000 ] 2>/dev/null && echo /dev/shm)
-test test-slow test-service test-s3 stack-test fuzz faults-some: export TMPDIR := $(or $(TMPDIR),$(IN_MEMORY),/tmp)
+test test-slow test-service test-s3 stack-test fuzz faults faults-some: export TMPDIR := $(or $(TMPDIR),$(IN_MEMORY),/tmp)
 
 .PHONY: demo test lint test-slow test-service test-s3 faults faults-some stack-test validity components profiles one-control fuzz quality ingest fit predict select rerun load audit preprint deimos stopping inference-set regression noise genes genedisco kcviab assessed clean
 
