@@ -1,5 +1,6 @@
 """The command as a user runs it: in a process of its own for mistakes of opening, in this one for all else."""
 
+import gc
 import json
 import os
 import subprocess
@@ -7,11 +8,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import anndata
+import numpy as np
 import pytest
 from prefect.settings import PREFECT_API_URL
 from typer.testing import CliRunner
 
 from flows.cli import app, main
+from tasks.checkpoints.payloads import Payload, UnreadablePayload, decode, encode
 
 COMMAND = Path(sys.executable).with_name("hybridscreen")
 
@@ -78,6 +82,20 @@ def test_what_is_of_a_past_screen_is_refused_for_an_open_campaign(pilot, monkeyp
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"hybridscreen: {option[0]}: an open campaign was assessed in its rounds")
     assert "--screen FILE" in line
+
+
+def test_of_a_damaged_file_nothing_is_told_but_its_error(tmp_path, monkeypatch, capsys, caplog):
+    """zarr reads the members of a group at once, and leaves the errors of all but one to asyncio's log."""
+    assert here(monkeypatch, capsys, "status", tmp_path / "none.yaml").returncode == 2
+    table = anndata.AnnData(np.zeros((3, 2)), obsm={name: np.ones((3, 2)) for name in "pqrs"})
+    files = encode(Payload("anndata", table))
+    for name in "pqrs":
+        head = json.loads(files[f"obsm/{name}/zarr.json"]) | {"zarr_format": ""}
+        files[f"obsm/{name}/zarr.json"] = json.dumps(head).encode()
+    with pytest.raises(UnreadablePayload):
+        decode("anndata", files)
+    gc.collect()
+    assert [record.name for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_a_missing_file_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
