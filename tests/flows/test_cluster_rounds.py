@@ -81,7 +81,7 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", [1, 4])  # two: the rounds whose workers are killed, below
 def test_digests_are_the_same_with_any_number_of_workers(make_pilot, undisturbed, workers):
     pilot = make_pilot(compute__workers=workers, **CHANGES)
     pilot.through(1)
