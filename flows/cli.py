@@ -49,6 +49,15 @@ def main() -> None:
         sys.exit(_complain(error, 2))
     except HybridScreenError as error:
         sys.exit(_complain(error, 1))
+    except Exception as error:
+        if "prefect" not in sys.modules:
+            raise
+        from flows.server import lost
+
+        told = lost(error)
+        if told is None:
+            raise
+        sys.exit(_complain(told, 1))
 
 
 def prepare_environment() -> None:

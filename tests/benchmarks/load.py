@@ -41,7 +41,7 @@ SIZES = {
     "inbox": (100, 1_000, 10_000),
     "campaigns": (5, 50, 500),
     "rounds": (20, 60, 200),
-    "library": (10_000, 100_000, 1_000_000),
+    "library": (10_000, 100_000, 1_000_000, 10_000_000),
 }
 #: Commands that an axis can matter for. What a plan costs beyond `uploads`: `make rerun`.
 COMMANDS = ("status", "plates", "look", "uploads", "verify", "gc", "diff")

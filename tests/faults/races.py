@@ -10,6 +10,8 @@ from scenes import Scene, Stage
 from warmed import serving, warmed
 
 AT_ONCE = 20
+# 20 runs at once keep Prefect's server on SQLite waiting for more than a minute on few cores; that is not the race.
+PATIENT = {"PREFECT_API_REQUEST_TIMEOUT": "600", "PREFECT_CLIENT_MAX_RETRIES": "30"}
 ROUND = Scene("round 0", ("open", "measure"), "round")
 
 
@@ -107,7 +109,7 @@ def race_of_campaigns(stage, warms, expected):
 def try_all(folder, every=1):
     """Outcomes of every race: what, how, what was wrong."""
     with serving(folder) as server:
-        home = {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(folder / "home")}
+        home = {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(folder / "home"), **PATIENT}
         with warmed(folder, 2, **home) as warms:
             warm = warms[0]
             stage = Stage(ROUND, folder / "stage", warm)

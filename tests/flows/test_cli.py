@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import anndata
@@ -73,6 +75,41 @@ def test_a_bad_library_is_one_line_and_status_2_and_nothing_is_written(pilot, ro
     assert "library.csv" in line
     assert words in line
     assert sorted(pilot.folder.rglob("*")) == before
+
+
+class Broken(BaseHTTPRequestHandler):
+    """A Prefect server that is healthy and can do nothing, as with a full disk."""
+
+    def do_GET(self):
+        known = {"/api/health": "true", "/api/admin/version": '"3.8.8"'}
+        self._answer(200 if self.path in known else 500, known.get(self.path, "{}"))
+
+    def do_POST(self):
+        self._answer(500, '{"exception_message": "Internal Server Error"}')
+
+    def _answer(self, status, text):
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_that_fails_is_one_line_and_status_1(pilot):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/api"
+        done = call("open", pilot.path, PREFECT_API_URL=address)
+        server.shutdown()
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        f"hybridscreen: the Prefect server ({address}) failed: Server error '500 Internal Server Error'"
+    )
+    assert line.endswith("What is stored stays: start the same command again.")
 
 
 @pytest.mark.parametrize("option", [("--repeats", "4"), ("--strategy", "random"), ("--values", "value")])
