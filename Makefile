@@ -60,7 +60,7 @@ audit: .venv/dev.stamp            ## published advisories about what the images 
 	$(BIN)/python -m pip install --quiet pip-audit
 	$(BIN)/python infra/audit.py
 
-load: .venv/dev.stamp             ## commands on large inboxes, many campaigns and rounds, large libraries: cost and growth; 15 minutes
+load: .venv/dev.stamp             ## commands on large inboxes, many campaigns and rounds, large libraries: cost and growth; 3 minutes
 	$(BIN)/python tests/benchmarks/load.py
 
 ingest: .venv/dev.stamp           ## speed and memory of ingestion on this machine
