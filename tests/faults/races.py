@@ -2,7 +2,12 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import yaml
 from judged import differences, digests, torn
@@ -12,6 +17,7 @@ from warmed import serving, warmed
 AT_ONCE = 20
 # 20 runs at once keep Prefect's server on SQLite waiting for more than a minute on few cores; that is not the race.
 PATIENT = {"PREFECT_API_REQUEST_TIMEOUT": "600", "PREFECT_CLIENT_MAX_RETRIES": "30"}
+UNDER_WAY = ("SCHEDULED", "PENDING", "RUNNING")
 ROUND = Scene("round 0", ("open", "measure"), "round")
 
 
@@ -49,6 +55,49 @@ def race_of_rounds(stage, warm, expected, threads):
     else:
         found = results(warm.crowd(AT_ONCE, "round", stage.path))
     return one_winner(found) + same_as_alone(stage, expected)
+
+
+@contextmanager
+def workers(server, count, limit):
+    """Prefect workers that take up runs of the project's deployments, so many each at a time."""
+    order = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "hybridscreen", "--limit", str(limit)]
+    more = {**PATIENT, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    with (server.folder / "workers.log").open("ab") as log:
+        started = [
+            subprocess.Popen(order, env=server.environment | more, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            for _ in range(count)
+        ]
+    try:
+        yield
+    finally:
+        for each in started:
+            each.terminate()
+        for each in started:
+            each.wait(timeout=60)
+
+
+def race_of_workers(stage, server, expected, seconds=1800):
+    """Runs of the deployment `round`, started at the same moment and taken up by two workers."""
+    stage.again()
+    command = [Path(sys.executable).with_name("hybridscreen"), "deploy", stage.path]
+    subprocess.run(command, env=server.environment, check=True, capture_output=True)
+    deployment = server("/deployments/name/round/round")["id"]
+    order = {"parameters": {"campaign": "self-test"}, "state": {"type": "SCHEDULED"}}
+    with workers(server, 2, AT_ONCE // 2):
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            made = list(pool.map(lambda _: server(f"/deployments/{deployment}/create_flow_run", order), range(AT_ONCE)))
+        deadline, states = time.monotonic() + seconds, {}
+        while len(states) < AT_ONCE and time.monotonic() < deadline:
+            time.sleep(2)
+            found = server("/flow_runs/filter", {"flow_runs": {"id": {"any_": [run["id"] for run in made]}}})
+            states = {run["id"]: run["state"] for run in found if run["state"]["type"] not in UNDER_WAY}
+    problems = [f"{AT_ONCE - len(states)} have not ended"] if len(states) < AT_ONCE else []
+    problems += [
+        f"one says {each['name']}: {each['message']}" for each in states.values() if each["name"] != "Completed"
+    ]
+    losers = [each for each in states.values() if "run 01" in (each["message"] or "")]
+    problems += [] if len(losers) == len(states) - 1 else [f"{len(losers)} say that another run has published"]
+    return problems + same_as_alone(stage, expected)
 
 
 def race_of_publications(stage, warm):
@@ -121,6 +170,11 @@ def try_all(folder, every=1):
                 ("race", f"publish, {AT_ONCE} processes", copies),
                 ("race", f"round, {AT_ONCE} processes", race_of_rounds(stage, warm, expected, threads=False)),
                 ("race", f"round, {AT_ONCE} threads", race_of_rounds(stage, warm, expected, threads=True)),
+                (
+                    "race",
+                    f"round, {AT_ONCE} runs of the deployment, two workers",
+                    race_of_workers(stage, server, expected),
+                ),
                 ("race", "uploads while ingesting", race_of_uploads(stage, warms, decision)),
                 ("race", "two campaigns in one storage", race_of_campaigns(stage, warms, expected)),
             ]

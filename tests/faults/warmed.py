@@ -143,7 +143,7 @@ class Server:
         for _ in range(30):
             request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
             try:
-                with urllib.request.urlopen(request, timeout=60) as reply:
+                with urllib.request.urlopen(request, timeout=600) as reply:
                     return json.loads(reply.read() or b"null")
             except urllib.error.HTTPError as error:
                 if error.code != 503:
