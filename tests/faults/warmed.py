@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
+from services.postgres import POSTGRES, postgres
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -88,14 +89,30 @@ class Warm:
         self._process.stdout.close()
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def database(folder):
+    """Variables of a Prefect server with PostgreSQL, as one that serves many has it; without one here, SQLite."""
+    if POSTGRES is None:
+        yield {}
+        return
+    port, password = free_port(), "prefect"
+    with postgres(folder, port, password):
+        url = f"postgresql+asyncpg://prefect:{password}@127.0.0.1:{port}/prefect"
+        yield {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url}
+
+
 class Server:
-    """A Prefect server on a free port of loopback, with its database in a folder."""
+    """A Prefect server on a free port of loopback."""
 
     def __init__(self, folder, **variables):
         folder.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.folder, self.url = folder, f"http://127.0.0.1:{self.port}/api"
         self.environment = environment(
             PREFECT_HOME=str(folder),
@@ -160,11 +177,12 @@ class Server:
 @contextmanager
 def serving(folder, **variables):
     """A running server."""
-    server = Server(folder / "server", **variables)
-    try:
-        yield server.start()
-    finally:
-        server.end()
+    with database(folder) as at:
+        server = Server(folder / "server", **at, **variables)
+        try:
+            yield server.start()
+        finally:
+            server.end()
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 from infra_files import image_command, image_environment, services
+from services.postgres import POSTGRES, postgres
 
-POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True)), None)
 VALUES = {"DATABASE_PASSWORD": "p@ss:w/rd", "API_AUTH_STRING": "lab:s3cret"}
 VALUES |= dict.fromkeys(("STORE_KEY", "DASK_STORE_KEY"), "key")  # the servers of these tests know one user
 VALUES |= dict.fromkeys(("STORE_SECRET", "DASK_STORE_SECRET"), "hush")
@@ -133,37 +133,10 @@ class Stack:
 
 
 @contextmanager
-def postgres(stack):
-    """A new database server; it refuses to run as root, as it does in its image."""
-    folder = stack.folder / "postgres"
-    folder.mkdir()
-    (stack.folder / "password").write_text(VALUES["DATABASE_PASSWORD"])
-    somebody = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
-    if somebody:
-        shutil.chown(folder, **somebody)
-        for parent in (stack.folder, *stack.folder.parents):
-            if parent.owner() == "root" and parent.stat().st_mode & 0o001 == 0:
-                parent.chmod(parent.stat().st_mode | 0o011)  # to be passed through
-    made = ["-D", folder, "-U", "prefect", "-A", "scram-sha-256", f"--pwfile={stack.folder / 'password'}"]
-    subprocess.run(
-        [POSTGRES.with_name("initdb"), *made], check=True, capture_output=True, timeout=120, cwd="/", **somebody
-    )
-    options = ["-D", folder, "-p", str(stack.ports["postgres"]), "-c", "listen_addresses=127.0.0.1", "-k", folder]
-    with process([POSTGRES, *options], stack.folder / "postgres.log", cwd="/", **somebody):
-        ready = [POSTGRES.with_name("pg_isready"), "-h", "127.0.0.1", "-p", str(stack.ports["postgres"])]
-        wait_for(lambda: subprocess.run(ready, capture_output=True, timeout=30).returncode == 0)
-        login = {"PGPASSWORD": VALUES["DATABASE_PASSWORD"], "PATH": os.environ["PATH"]}
-        create = ["-h", "127.0.0.1", "-p", str(stack.ports["postgres"]), "-U", "prefect", "prefect"]
-        command = [POSTGRES.with_name("createdb"), *create]
-        subprocess.run(command, check=True, capture_output=True, env=login, timeout=60)
-        yield
-
-
-@contextmanager
 def servers(stack):
     """PostgreSQL and Redis, the database migrated, two Prefect servers that act as one, deployments."""
     with ExitStack() as opened:
-        opened.enter_context(postgres(stack))
+        opened.enter_context(postgres(stack.folder, stack.ports["postgres"], VALUES["DATABASE_PASSWORD"]))
         redis = [*services()["redis"]["command"], "--port", str(stack.ports["redis"]), "--bind", "127.0.0.1"]
         opened.enter_context(process(redis, stack.folder / "redis.log", cwd=stack.folder))
         stack.run("prefect-migrate")
