@@ -49,15 +49,19 @@ def main() -> None:
         sys.exit(_complain(error, 2))
     except HybridScreenError as error:
         sys.exit(_complain(error, 1))
-    except Exception as error:
-        if "prefect" not in sys.modules:
-            raise
+    except _failures_of_the_server() as error:
         from flows.server import lost
 
-        told = lost(error)
-        if told is None:
-            raise
-        sys.exit(_complain(told, 1))
+        sys.exit(_complain(lost(error), 1))
+
+
+def _failures_of_the_server() -> tuple[type[Exception], ...]:
+    """What a failing Prefect server raises; nothing as long as nobody has spoken to one."""
+    if "prefect" not in sys.modules:
+        return ()
+    from flows.server import FAILURES
+
+    return FAILURES
 
 
 def prepare_environment() -> None:

@@ -1,25 +1,22 @@
 """The Prefect server that a command would speak to: does it answer, and does it know who asks?"""
 
-import httpx
+import httpx  # in which errors of the client of Prefect come
 from prefect.client.orchestration import get_client
 from prefect.exceptions import MissingResult, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from tasks.errors import HybridScreenError, UserError
 
+#: What a flow raises when its server breaks; one that lost what it was told says that a result is missing.
+FAILURES = (httpx.HTTPError, MissingResult)
+
 
 class ServerLost(HybridScreenError):
     """The Prefect server failed while a command was at work."""
 
 
-def lost(error: Exception) -> ServerLost | None:
-    """What to tell of an error that a failing server has caused; None: it was something else.
-
-    Args:
-        error: As a flow has raised it. A server that lost what it was told says that a result is missing.
-    """
-    if not isinstance(error, httpx.HTTPError | MissingResult):
-        return None
+def lost(error: Exception) -> ServerLost:
+    """What to tell of one of the `FAILURES`."""
     first = str(error).partition("\n")[0]
     where = f" ({PREFECT_API_URL.value()})" if PREFECT_API_URL.value() else ""
     return ServerLost(f"the Prefect server{where} failed: {first}. What is stored stays: start the same command again.")
