@@ -106,7 +106,7 @@ def replay(config: PathOfFile) -> Replayed:
 def cells_of(config: ReplayConfig) -> dict[str, tuple[str, Cell]]:
     """Screen and campaign of every cell by its node; all arms of a seed before the next seed."""
     return {
-        f"cell/{screen.name}/{arm.name}/{seed}": (screen.name, Cell(config, arm, screen.noise, seed))
+        f"cell/{screen.name}/{arm.name}/{seed}": (screen.name, Cell(config, arm, config.noise_of(screen), seed))
         for seed in config.seeds
         for screen in config.screens
         for arm in config.played

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anndata
@@ -124,16 +124,17 @@ class _Campaign:
         """Learn, judge, and unless it is the last round choose the next batch; answers with the figures."""
         cp = self._cp = Checkpointer(self._cp.store)  # reasons and records of earlier rounds are of no use here
         nobody = np.zeros(len(self.pool), dtype=bool)
-        table = membership_table(self.pool.ids, dict(enumerate(self.designs)), nobody)
+        labels, read = self._labels(number)
+        table = membership_table(self.pool.ids, read, nobody)
         chosen = table["chosen"].to_numpy(dtype=bool)
-        labels = self._labels(number)
         model = learn(cp, self.config, self._library, labels, number)
         figures = self._judge(model, chosen)
         self.exhausted = bool(chosen.all())
         if last or self.exhausted:
             return figures
         standing = self._state("membership", number, Payload("table", table))
-        forward, past = look_forward(cp, self._library, labels, standing, self._past, number)
+        before = self._past if len(read[number]) else replace(self._past, references=())
+        forward, past = look_forward(cp, self._library, labels, standing, before, number)
         omega = error_operator(cp, self.config, self._library, labels, standing, model, forward, past, number)
         view = pool_view(cp, omega, model.fitted, model.chunks, self._library, self.config, ~chosen, nobody)
         batch, wells = self.config.batch, self.cell.config.protocol.batch
@@ -142,20 +143,25 @@ class _Campaign:
         self._past = Past((Reference(number, model.chunks, labels["training"]), *past.references[:1]), past.residuals)
         return figures
 
-    def _labels(self, number: int) -> Outputs:
+    def _labels(self, number: int) -> tuple[Outputs, dict[int, pd.DataFrame]]:
+        """Labels and noise so far, and what was read of each batch: what failed plates held may be chosen again."""
         index = pd.Index(self.pool.ids)
         batches = {
             round_index: index.get_indexer(pd.Index(design["perturbation"])).astype(np.int64)
             for round_index, design in enumerate(self.designs)
         }
-        labels, noise = read_labels(self.pool, batches, self.cell.noise, self.config.readout, self.cell.seed)
+        found = read_labels(self.pool, batches, self.cell.noise, self.config.readout, self.cell.seed)
         payloads = {
-            "training": Payload("table", labels.table),
-            "incidence": Payload("table", labels.incidence),
-            "noise": Payload("json", noise.model_dump(mode="json")),
+            "training": Payload("table", found.labels.table),
+            "incidence": Payload("table", found.labels.incidence),
+            "noise": Payload("json", found.noise.model_dump(mode="json")),
         }
         refs = {name: self._state(name, number, payload) for name, payload in payloads.items()}
-        return Outputs(refs, False, "")
+        read = {
+            round_index: design[design["perturbation"].isin(found.read[round_index])]
+            for round_index, design in enumerate(self.designs)
+        }
+        return Outputs(refs, False, ""), read
 
     def _judge(self, model: Model, chosen: BoolArray) -> dict[str, float]:
         readout = self.cell.config.readout
@@ -167,7 +173,8 @@ class _Campaign:
             errors = judge_errors(mean[left], sd[left] if sd.size else sd, self.pool.truth[left], readout)
         else:
             errors = judge_errors(test.mean, test.sd[:, :1].ravel().astype(np.float64), self.test.truth, readout)
-        wells = int(chosen.sum()) * (self.cell.noise.replicates if self.cell.noise else 1)
+        asked = sum(len(design) for design in self.designs)
+        wells = asked * (self.cell.noise.replicates if self.cell.noise else 1)
         found = {"labels": int(chosen.sum()), "wells": wells, **errors}
         return found | judge_screen(mean, self.pool, chosen, readout)
 

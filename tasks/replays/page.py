@@ -20,7 +20,7 @@ from tasks.replays.page_tables import (
     reached_card,
     words_card,
 )
-from tasks.replays.settings import CONTROL, ReplayConfig
+from tasks.replays.settings import CONTROL, NoiseSection, ReplayConfig
 from tasks.replays.summary import Compared, verdict
 
 
@@ -129,10 +129,29 @@ def _facts(data: ReplayData) -> list[tuple[str, str]]:
         ("Protocol", f"{protocol.initial} to {labels} labels in {protocol.rounds} batches of {protocol.batch}"),
         ("Test", f"{protocol.test:.0%} of each screen, drawn anew for each seed"),
         ("Seeds", seeds),
+        ("Noise added", _noise(config)),
         ("Predictor", f"{config.ensemble.model}, {config.ensemble.members} members"),
         ("Computed on", data.machine),
         ("Packages", packages),
     ]
+
+
+def _noise(config: ReplayConfig) -> str:
+    """What was added to screens, each said once."""
+    told: dict[str, list[str]] = {}
+    for screen in config.screens:
+        noise = config.noise_of(screen)
+        told.setdefault("none" if noise is None else _in_words(noise), []).append(screen.name)
+    return "; ".join(what if len(told) == 1 else f"{', '.join(names)}: {what}" for what, names in told.items())
+
+
+def _in_words(noise: NoiseSection) -> str:
+    slope = f" · exp({noise.slope:g}·value)" if noise.slope else ""
+    return (
+        f"sd {noise.level:g}{slope} of a well and {noise.plate:g} of a plate [sds of the screen]; "
+        f"{noise.replicates} wells each, {noise.wells} samples and 2 × {noise.controls} controls a plate, "
+        f"{noise.failures:.0%} of plates fail"
+    )
 
 
 def _files() -> Card:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import pandas as pd
 
 from tasks.campaigns.config import AlignmentSection, ControlWells, PlatesSection, ReadoutSection
 from tasks.checkpoints.keys import derive_seed
+from tasks.errors import UserError
 from tasks.readouts.alignment import AlignmentFit, PlateFit, apply_alignment, fit_alignment
 from tasks.readouts.noise import NoiseModel
 from tasks.readouts.noise_estimate import estimate_noise
@@ -25,9 +27,24 @@ _LEAST_NOISE = 1e-9  # of the variance of the values: a noise model has none of 
 _CONTROLS = {"negcon": -3.0, "poscon": 3.0}  # sds of the screen: at both ends of its values
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the plates of a campaign have shown.
+
+    Attributes:
+        labels: Of all that was read.
+        noise: Their noise.
+        read: Perturbations by the round whose plates showed them; those of failed plates are missing.
+    """
+
+    labels: Labels
+    noise: NoiseModel
+    read: Mapping[int, Collection[str]]
+
+
 def read_labels(
     screen: Screen, batches: Mapping[int, Rows], noise: NoiseSection | None, readout: ReadoutSection, seed: int
-) -> tuple[Labels, NoiseModel]:
+) -> Reading:
     """Labels of all that was measured, and their noise, by the functions of a live campaign.
 
     Args:
@@ -37,15 +54,19 @@ def read_labels(
             screen's replicates tell the noise where there are several; a single value is taken as exact.
         readout: Kind of the readout; classes are taken as the screen has them.
         seed: Of the noise.
+
+    Raises:
+        UserError: Every plate of the first round failed.
     """
+    read = {number: {screen.ids[row] for row in rows.tolist()} for number, rows in batches.items()}
     if noise is not None:
-        aligned, fits = _simulate(screen, batches, noise, seed)
+        aligned, fits, read = _simulate(screen, batches, noise, seed)
     elif screen.measured.shape[1] > 1 and readout.kind == "continuous":
         aligned, fits = _replicates(screen, np.concatenate(list(batches.values())))
     else:
-        return _exact(screen, np.concatenate(list(batches.values())))
+        return Reading(*_exact(screen, np.concatenate(list(batches.values()))), read)
     model = estimate_noise(aligned, fits)
-    return aggregate(aligned, model, readout), model
+    return Reading(aggregate(aligned, model, readout), model, read)
 
 
 def _exact(screen: Screen, rows: Rows) -> tuple[Labels, NoiseModel]:
@@ -91,24 +112,40 @@ def _given(barcode: str) -> PlateFit:
 
 def _simulate(
     screen: Screen, batches: Mapping[int, Rows], noise: NoiseSection, seed: int
-) -> tuple[pd.DataFrame, list[AlignmentFit]]:
-    """Plates of every round with noise and effects of their own, aligned on their controls; a round is a run."""
+) -> tuple[pd.DataFrame, list[AlignmentFit], dict[int, set[str]]]:
+    """Plates of every round with noise and effects of their own, aligned on their controls; a round is a run.
+
+    Returns:
+        Aligned wells, the alignments, and what was read by round.
+    """
     method = AlignmentSection(method="two-point")
     layout = PlatesSection(
         negcon=ControlWells(wells=("A01",), nominal=_CONTROLS["negcon"]),
         poscon=ControlWells(wells=("A02",), nominal=_CONTROLS["poscon"]),
     )
-    tables, fits = [], []
+    tables, fits, read = [], [], {}
     for number, rows in sorted(batches.items()):
-        wells = _wells(screen, rows, noise, f"R{number:02d}", seed)
-        fits.append(fit_alignment(wells, method, layout))
-        tables.append(apply_alignment(wells, fits[-1]))
-    return pd.concat(tables, ignore_index=True), fits
+        plates = _plates(screen, rows, noise, f"R{number:02d}", seed)
+        read[number] = {name for plate in plates for name in plate["perturbation"] if name}
+        if plates:
+            wells = pd.concat(plates, ignore_index=True)
+            fits.append(fit_alignment(wells, method, layout))
+            tables.append(apply_alignment(wells, fits[-1]))
+    if not read[min(read)]:
+        raise UserError(
+            "every plate of the first round failed", where=f"noise.failures, seed {seed}", got=noise.failures,
+            todo="Take fewer failures, or more plates in the first round (protocol.initial, noise.wells).",
+        )  # fmt: skip
+    return pd.concat(tables, ignore_index=True), fits, read
 
 
-def _wells(screen: Screen, rows: Rows, noise: NoiseSection, run: str, seed: int) -> pd.DataFrame:
-    """Raw wells of a round: each replicate of a perturbation on another plate, and controls on every plate."""
+def _plates(screen: Screen, rows: Rows, noise: NoiseSection, run: str, seed: int) -> list[pd.DataFrame]:
+    """Raw wells of each plate of a round that did not fail.
+
+    Each replicate of a perturbation is on another plate, and controls are on every plate.
+    """
     rng = np.random.default_rng(derive_seed(seed, "wells", run))
+    fate = np.random.default_rng(derive_seed(seed, "failures", run))
     tables = []
     for replicate in range(noise.replicates):
         dealt = rows[rng.permutation(len(rows))]
@@ -120,5 +157,6 @@ def _wells(screen: Screen, rows: Rows, noise: NoiseSection, run: str, seed: int)
             ids = [""] * (2 * noise.controls) + [screen.ids[row] for row in on.tolist()]
             wells = {"role": roles, "perturbation": ids, "value": value, "well": [f"{k:05d}" for k in range(len(ids))]}
             named = {"barcode": f"{run}-{replicate}-{plate:03d}", "attempt": 1, "run": run, "row": 0, "column": 0}
-            tables.append(pd.DataFrame(named | wells))
-    return pd.concat(tables, ignore_index=True)
+            if fate.random() >= noise.failures:
+                tables.append(pd.DataFrame(named | wells))
+    return tables

@@ -27,7 +27,7 @@ def read_replay(path: str | Path) -> ReplayConfig:
     config = parse_model(read_text(path), str(path), ReplayConfig, "a replay")
     for number, arm in enumerate(config.arms):
         read_slots(arm.slots, arm.hits, config.readout.kind, f"{path}: arms.{number}.slots")
-    if config.readout.kind == "binary" and any(screen.noise for screen in config.screens):
+    if config.readout.kind == "binary" and any(config.noise_of(screen) for screen in config.screens):
         raise UserError(
             "noise is added to continuous readouts alone", where=f"{path}: screens", got="readout.kind binary"
         )

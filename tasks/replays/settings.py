@@ -50,7 +50,14 @@ class NoiseSection(Section):
     )
     wells: int = Field(default=64, ge=2, description="Samples of a plate.")
     replicates: int = Field(default=2, ge=1, le=8, description="Wells of a perturbation, each on another plate.")
-    controls: int = Field(default=16, ge=2, description="Negative controls of a plate, from which noise is told.")
+    controls: int = Field(default=16, ge=2, description="Wells of a plate for each of its two controls.")
+    failures: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of plates that fail and are given up: a perturbation that no other plate showed may be "
+        "chosen again.",
+    )
 
 
 class ScreenSection(LibrarySection):
@@ -64,7 +71,7 @@ class ScreenSection(LibrarySection):
         default=(), description="Annotation that predictions are judged by (its mean); by default the readout's own."
     )
     noise: NoiseSection | None = Field(
-        default=None, description="Noise to add. None: labels are as the screen has them."
+        default=None, description="Noise to add. None: the protocol's, else labels are as the screen has them."
     )
 
 
@@ -100,6 +107,14 @@ class ProtocolSection(Preset):
         "genedisco": {"test": 0.2, "initial": 256, "batch": 256, "rounds": 8},
         # Neporozhnii et al. 2025 for MNIST: all that is not measured is the test.
         "inference-set": {"test": 0.0, "initial": 1000, "batch": 1000, "rounds": 40},
+        # A round is four full plates of 384 wells, two of each set of samples; one plate of twenty fails.
+        "plates": {
+            "test": 0.2,
+            "initial": 640,
+            "batch": 640,
+            "rounds": 8,
+            "noise": {"level": 0.5, "plate": 0.5, "wells": 320, "controls": 32, "replicates": 2, "failures": 0.05},
+        },
     }
 
     test: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
@@ -109,6 +124,9 @@ class ProtocolSection(Preset):
     initial: int = Field(default=256, ge=10, description="Labels drawn at random before the first choice.")
     batch: int = Field(default=256, ge=1, description="Perturbations a round.")
     rounds: int = Field(default=8, ge=1, le=500, description="Batches that are chosen.")
+    noise: NoiseSection | None = Field(
+        default=None, description="Noise to add to every screen that says nothing of its own. None: none."
+    )
 
 
 class ArmSection(Section):
@@ -150,6 +168,10 @@ class ReplayConfig(Section):
         """The arms with the control, which comes first."""
         control = ArmSection(name=CONTROL, slots=(Slot(strategy="random", share=1.0),))
         return (control, *(arm for arm in self.arms if arm.name != CONTROL))
+
+    def noise_of(self, screen: ScreenSection) -> NoiseSection | None:
+        """The noise that is added to a screen."""
+        return screen.noise or self.protocol.noise
 
     @property
     def seeds(self) -> range:

@@ -55,6 +55,7 @@ def _params(cell: Cell) -> dict[str, Any]:
     """What a cell depends on, and nothing else: other arms, screens and seeds of the replay leave it as it is."""
     config = cell.config
     sections = {name: getattr(config, name).model_dump(mode="json") for name in ("readout", "protocol", "ensemble")}
+    del sections["protocol"]["noise"]  # the cell's own says it
     operators = (cell.arm.operators or config.operators).model_dump(mode="json")
     return {
         **sections,

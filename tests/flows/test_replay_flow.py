@@ -51,6 +51,7 @@ def test_a_replay_is_played_once_extended_and_shown(config, tmp_path):
     assert first.page == str(folder / "report.html")
     for heading in ("Against random", "Learning", "By round", "Labels and ranks", "Model or hits", "Cost"):
         assert re.search(f"<h2>{heading}</h2>", page)
+    assert "<dt>Noise added</dt><dd>none</dd>" in page
     assert any("variance" in line for line in replay_lines(first))
 
     again = replay(str(path))
@@ -58,10 +59,14 @@ def test_a_replay_is_played_once_extended_and_shown(config, tmp_path):
     assert again.summary == first.summary
 
     content["replay"]["seeds"] = 3
+    content["screens"][0]["noise"] = {"level": 0.1, "wells": 10, "controls": 4, "failures": 0.05}
     path.write_text(yaml.safe_dump(content))
     more = replay(str(path))
-    assert (more.campaigns, more.computed, more.newly) == (12, 4, True)
+    assert (more.campaigns, more.computed, more.newly) == (12, 8, True)
     assert more.result.endswith("0002")
+    said = re.search("<dt>Noise added</dt><dd>(.*?)</dd>", (folder.parent / "0002" / "report.html").read_text())
+    assert "sd 0.1 of a well" in said[1]
+    assert "5% of plates fail" in said[1]
 
 
 def test_workers_in_other_processes_give_the_same(config, tmp_path):

@@ -103,7 +103,8 @@ def batches(screen):
 
 
 def test_replicates_tell_the_noise_of_labels(screen):
-    labels, noise = read_labels(screen, batches(screen), None, CONTINUOUS, 0)
+    reading = read_labels(screen, batches(screen), None, CONTINUOUS, 0)
+    labels, noise = reading.labels, reading.noise
     rows = np.concatenate(list(batches(screen).values()))
     assert labels.table["perturbation"].tolist() == sorted(screen.ids[row] for row in rows)
     expected = dict(zip(screen.ids, screen.measured.mean(axis=1), strict=True))
@@ -115,7 +116,8 @@ def test_replicates_tell_the_noise_of_labels(screen):
 
 def test_a_single_value_is_exact(screen_file):
     single = as_screen(read_screen(section(screen_file, value=("value_0",))))
-    labels, noise = read_labels(single, batches(single), None, CONTINUOUS, 0)
+    reading = read_labels(single, batches(single), None, CONTINUOUS, 0)
+    labels, noise = reading.labels, reading.noise
     assert not labels.table["variance"].any()
     assert noise.average < 1e-6
     expected = dict(zip(single.ids, single.measured[:, 0], strict=True))
@@ -123,7 +125,8 @@ def test_a_single_value_is_exact(screen_file):
 
 
 def error_of(screen, noise, seed=0):
-    labels, model = read_labels(screen, batches(screen), noise, CONTINUOUS, seed)
+    reading = read_labels(screen, batches(screen), noise, CONTINUOUS, seed)
+    labels, model = reading.labels, reading.noise
     truth = pd.Series(screen.truth, index=screen.ids).loc[labels.table["perturbation"]].to_numpy()
     return labels.table["value"].to_numpy() - truth, labels, model, truth
 
@@ -159,7 +162,19 @@ def test_noise_is_the_same_for_the_same_seed_and_stays_when_rounds_are_added(scr
     first = error_of(screen, noise)[1].table
     pd.testing.assert_frame_equal(first, error_of(screen, noise)[1].table)
     assert not np.allclose(first["value"], error_of(screen, noise, seed=1)[1].table["value"])
-    alone, _ = read_labels(screen, {0: np.arange(0, 80)}, noise, CONTINUOUS, 0)
+    alone = read_labels(screen, {0: np.arange(0, 80)}, noise, CONTINUOUS, 0).labels
     both = first.set_index("perturbation").loc[alone.table["perturbation"], "value"]
     # The wells are the same; how replicates are weighed depends on the noise that all of them tell.
     np.testing.assert_allclose(both, alone.table["value"], atol=0.02)
+
+
+def test_a_perturbation_is_read_while_one_of_its_plates_is(screen):
+    rows = batches(screen)
+    noise = NoiseSection(level=0.4, replicates=2, wells=20, failures=0.5)
+    reading = read_labels(screen, rows, noise, CONTINUOUS, 0)
+    counts = reading.labels.table.set_index("perturbation")["n"]
+    assert set(counts) == {1, 2}
+    assert set(counts.index) == set().union(*reading.read.values())
+    assert 0 < sum(map(len, reading.read.values())) < 140
+    whole = read_labels(screen, rows, noise.model_copy(update={"failures": 0.0}), CONTINUOUS, 0)
+    assert [len(read) for read in whole.read.values()] == [80, 60]

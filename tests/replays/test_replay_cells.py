@@ -8,6 +8,7 @@ from tasks.checkpoints.pieces import CallingThread
 from tasks.checkpoints.storage import Storage
 from tasks.checkpoints.store import CheckpointStore
 from tasks.checkpoints.task import plainly
+from tasks.errors import UserError
 from tasks.replays.cell import Cell, play
 from tasks.replays.figures import hits_of, judge_errors, judge_screen
 from tasks.replays.results import read_replay
@@ -94,6 +95,32 @@ def test_noise_reaches_labels_and_wells(run):
     _, noisy, _ = run(noise=NoiseSection(level=1.5, replicates=2, controls=4))
     assert noisy["wells"].tolist() == [80, 120, 160]
     assert noisy["rmse"].iloc[-1] > exact["rmse"].iloc[-1]
+
+
+@pytest.mark.parametrize("arm", [0, 1])
+def test_what_failed_plates_held_is_paid_for_and_may_be_chosen_again(run, content, arm):
+    content["protocol"]["rounds"] = 6
+    _, figures, picks = run(arm=arm, noise=NoiseSection(level=0.2, replicates=1, wells=10, controls=4, failures=0.3))
+    assert figures["wells"].tolist() == [40, 60, 80, 100, 120, 140, 160]
+    assert figures["labels"].iloc[-1] < 160
+    assert (figures["labels"] % 10 == 0).all()
+    again = picks[picks["perturbation"].duplicated(keep=False)].groupby("perturbation")["round"]
+    assert len(again) > 0
+    assert again.nunique().min() == 2
+    assert picks["perturbation"].nunique() >= figures["labels"].iloc[-1]
+
+
+def test_a_round_without_any_plate_teaches_nothing_and_the_campaign_goes_on(run, content):
+    content["protocol"]["rounds"] = 5
+    _, figures, _ = run(noise=NoiseSection(level=0.2, replicates=1, wells=20, controls=4, failures=0.6))
+    gained = figures["labels"].diff().iloc[1:]
+    assert {0.0, 20.0} == set(gained)
+    assert np.isfinite(figures["rmse"]).all()
+
+
+def test_a_first_round_without_plates_is_one_line(run):
+    with pytest.raises(UserError, match=r"noise\.failures, seed 0: every plate of the first round failed"):
+        run(noise=NoiseSection(replicates=1, wells=40, controls=4, failures=0.999))
 
 
 @pytest.mark.parametrize("operator", ["members", "reducible", "calibrated", "gradients", "difference"])

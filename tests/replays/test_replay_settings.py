@@ -33,6 +33,23 @@ def test_a_preset_fills_what_is_not_given(write, content):
     assert (protocol.initial, protocol.batch, protocol.rounds, protocol.test) == (256, 16, 8, 0.2)
 
 
+def test_the_plates_preset_brings_plates_that_fail(write, content):
+    content["protocol"] = {"preset": "plates"}
+    config = read_replay(write())
+    noise = config.noise_of(config.screens[0])
+    assert noise.failures > 0
+    assert noise.plate > 0
+    assert noise.wells + 2 * noise.controls == 384
+    assert config.protocol.batch * noise.replicates % noise.wells == 0
+
+
+def test_noise_of_a_screen_goes_before_that_of_the_protocol(write, content):
+    content["protocol"]["noise"] = {"level": 0.1}
+    assert (config := read_replay(write())).noise_of(config.screens[0]).level == 0.1
+    content["screens"][0]["noise"] = {"level": 0.2}
+    assert (config := read_replay(write())).noise_of(config.screens[0]).level == 0.2
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -62,8 +79,10 @@ def test_a_strategy_that_is_not_known_is_named_with_its_arm(write, content):
         read_replay(write())
 
 
-def test_noise_is_not_added_to_classes(write, content):
+@pytest.mark.parametrize("where", ["screen", "protocol"])
+def test_noise_is_not_added_to_classes(write, content, where):
     content["readout"] = {"kind": "binary"}
-    content["screens"][0]["noise"] = {"level": 0.1}
+    place = content["screens"][0] if where == "screen" else content["protocol"]
+    place["noise"] = {"level": 0.1}
     with pytest.raises(UserError, match="continuous readouts alone"):
         read_replay(write())
