@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of processes
 IN_MEMORY := $(shell [ "$$(df -k --output=avail /dev/shm 2>/dev/null | tail -1)" -gt 3000000 ] 2>/dev/null && echo /dev/shm)
 test test-slow test-service test-s3 stack-test fuzz faults faults-some: export TMPDIR := $(or $(TMPDIR),$(IN_MEMORY),/tmp)
 
-.PHONY: demo test lint test-slow test-service test-s3 faults faults-some stack-test validity components profiles one-control fuzz quality ingest fit predict select rerun load audit preprint deimos stopping inference-set regression regression-full noise genes genedisco kcviab assessed clean
+.PHONY: demo test lint test-slow test-service test-s3 faults faults-some stack-test validity components profiles one-control fuzz quality ingest fit predict select rerun load audit preprint deimos stopping inference-set regression regression-full ablations noise genes genedisco kcviab assessed clean
 
 demo: .venv/demo.stamp            ## the whole loop on real data, no service needed
 	$(BIN)/hybridscreen demo
@@ -100,6 +100,9 @@ regression: .venv/dev.stamp       ## does the default beat random and LCMD on fi
 
 regression-full: .venv/dev.stamp  ## the default and random to 4,352 labels in 16 batches; five minutes of one core a campaign, needs HYBRIDSCREEN_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/replay_experiments.py regression-full
+
+ablations: .venv/dev.stamp        ## the default with one part exchanged, one seed; an hour and a half of one core, needs HYBRIDSCREEN_DATA
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/replay_experiments.py ablations
 
 noise: .venv/dev.stamp            ## and where wells are noisy, unevenly or by plates? Some hours of one core; needs HYBRIDSCREEN_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/replay_experiments.py noise

@@ -1,17 +1,19 @@
 """Does active selection beat random? Replays of finished screens, each experiment with its own arms.
 
-    make regression, make regression-full, make noise, make genes, make genedisco
+    make regression, make regression-full, make ablations, make noise, make genes, make genedisco
                              results to tests/benchmarks/results/NAME.csv, then tables and figure
 
 Need HYBRIDSCREEN_DATA; regression also bmdal_reg 3.0.2 for one arm (without it that arm is left out, saying so). Each
-campaign is a cell of `hybridscreen replay` (tasks/replays/cell.py) with the project's default ensemble where nothing
-else is said: 20% of a set are the test, drawn anew for each seed; 256 labels at random, then batches of 256 to 2,304.
-All arms of a seed share split, first labels and the seeds of the networks.
+campaign is a cell of `hybridscreen replay` (tasks/replays/cell.py), with the project's default ensemble where the arm
+(replay_arms.py) says nothing else: 20% of a set are the test, drawn anew for each seed; 256 labels at random, then
+batches of 256 to 2,304. All arms of a seed share split, first labels and the seeds of the networks.
 
 regression   bike, elevators, pol, kin40k, gaps of QM9, without noise. The default was chosen on bike, pol and kin40k
              with seeds 100 and 101 (results/regression_search.csv); here are other seeds, and elevators and qm9 were
              not looked at before.
 regression-full  The same sets to 4,352 labels in 16 batches: the default beside random.
+ablations    The default with one part exchanged: the operator, how Δ is estimated, the pick rule, or half of the wells
+             drawn at random.
 noise        Four of them with noise that is not there in the data. Type II: sd of a well 0.3 of the set's, times
              exp(0.5·z), z the value in sds (at most 3). Type III: sd 0.3, and plates of 64 wells with offsets of sd 0.5
              that two controls of each kind take away badly. Two wells a perturbation. Truth: without the noise. That
@@ -35,11 +37,11 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import cells
-from replay_sets import GENES, PEER, UCI, stored_screen
+from replay_arms import EXPERIMENTS
+from replay_sets import stored_screen
 from replay_tables import draw, tables
 
 from tasks.checkpoints.checkpointer import Checkpointer
@@ -53,106 +55,6 @@ from tasks.replays.settings import NoiseSection, ReplayConfig
 FIGURES = ("labels", "rmse", "mae", "error_99", "error_max", "coverage_90", "hits_found")
 COLUMNS = ["set", "arm", "seed", *FIGURES, "cpu_seconds"]
 HERE = Path(__file__).parent
-
-TYPE_II = {"level": 0.3, "slope": 0.5, "replicates": 2, "controls": 8}
-TYPE_III = {"level": 0.3, "plate": 0.5, "replicates": 2, "controls": 2, "wells": 64}
-
-
-def only(strategy, operator="reducible", options=None, **more):
-    """An arm of one strategy."""
-    return {"slots": [{"strategy": strategy, "share": 1.0, "options": options or {}}], "operator": operator, **more}
-
-
-RANDOM, DEFAULT = only("random"), only("eigenspace-clusters", "gradients")
-HITS = {"strategy": "greedy-hits", "share": 0.5, "options": {"tail": "both"}}
-NINE = ("random", "top-variance", "soft-bald", "margin", "k-centre", "badge", "k-means-embedding", "k-means-features",
-        "adversarial-bim")  # fmt: skip
-WITHOUT_FOREST = ("k-centre", "badge", "k-means-embedding", "adversarial-bim")  # GeneDisco's need its network
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What is played.
-
-    Attributes:
-        sets: Name in tables → set, noise to add.
-        arms: Name in tables → slots, operator, hits, and where it differs the ensemble.
-        first: Arms that are played before the others.
-        seeds: How many.
-        figures: That tables are about.
-        rounds: Batches.
-        versus: Two arms of which the first is compared with the second too.
-    """
-
-    sets: dict[str, tuple[str, dict | None]]
-    arms: dict[str, dict]
-    first: tuple[str, ...] = ("random", "default")
-    seeds: int = 5
-    figures: tuple[str, ...] = ("rmse", "error_99", "mae")
-    rounds: int = 8
-    versus: tuple[str, str] | None = None
-
-
-EXPERIMENTS = {
-    "regression": Experiment(
-        {name: (name, None) for name in (*UCI, "qm9")},
-        {
-            "random": RANDOM,
-            "default": DEFAULT,
-            "lcmd (bmdal_reg)": only(PEER, "members"),
-            "clusters, calibrated": only("eigenspace-clusters", "calibrated"),
-            "d2, gradients": only("d2-sampling", "gradients"),
-            "error-sampling, calibrated": only("error-sampling", "calibrated"),
-            "top-variance": only("top-variance"),
-            "expected-improvement": only("expected-improvement"),
-            "eigenmodes": only("eigenmodes"),
-        },
-        first=("random", "default", "lcmd (bmdal_reg)"),
-        versus=("default", "lcmd (bmdal_reg)"),
-    ),
-    "regression-full": Experiment(
-        {name: (name, None) for name in (*UCI, "qm9")}, {"random": RANDOM, "default": DEFAULT}, rounds=16
-    ),
-    "noise": Experiment(
-        {f"{name}, {kind}": (name, noise) for kind, noise in (("II", TYPE_II), ("III", TYPE_III)) for name in UCI},
-        {
-            "random": RANDOM,
-            "default": DEFAULT,
-            "top-variance": only("top-variance"),
-            "noise ignored": only("eigenspace-clusters", "gradients", options={"noise": "ignore"}),
-        },
-    ),
-    "genes": Experiment(
-        {name: (name, None) for name in GENES},
-        {
-            "random": RANDOM,
-            "default": DEFAULT,
-            "default, half hits": only("eigenspace-clusters", "gradients", hits=HITS),
-            "hits alone": only("eigenspace-clusters", "gradients", hits=HITS | {"share": 1.0}),
-            "ucb alone": only(
-                "eigenspace-clusters", "gradients", hits={"strategy": "ucb", "share": 1.0, "options": {"tail": "both"}}
-            ),
-            "error-sampling, calibrated": only("error-sampling", "calibrated"),
-            "top-variance": only("top-variance"),
-        },
-        first=("random", "default", "default, half hits"),
-        figures=("rmse", "mae", "hits_found"),
-    ),
-    "genedisco": Experiment(
-        {"schmidt_il2": ("schmidt_il2, mean", None)},
-        {
-            f"{strategy}, {short}": only(strategy, "members", ensemble={"model": model, "preset": preset})
-            for short, model, preset in (
-                ("network", "mc-dropout", "genedisco-bnn"),
-                ("forest", "forest", "genedisco-forest"),
-            )
-            for strategy in NINE
-            if short == "network" or strategy not in WITHOUT_FOREST
-        },
-        first=(),
-        figures=("rmse", "hits_found"),
-    ),
-}
 
 
 def settings(experiment, arm):
@@ -230,7 +132,8 @@ def main():
     played = {row["arm"] for row in rows}
     versus = experiment.versus if experiment.versus and played.issuperset(experiment.versus) else None
     sys.stdout.write(tables(rows, controls, experiment.figures, versus) + "\n")
-    draw(rows, controls, experiment.figures[0], given.figure or HERE / "figures" / f"{given.experiment}.svg")
+    if experiment.drawn:
+        draw(rows, controls, experiment.figures[0], given.figure or HERE / "figures" / f"{given.experiment}.svg")
 
 
 def _control(arm, arms):
