@@ -33,7 +33,7 @@ class Experiment:
         seeds: How many.
         figures: That tables are about.
         rounds: Batches.
-        drawn: Whether there is a figure; a dozen curves in a panel are none.
+        curve: What the figure shows. None: no figure (a dozen curves in a panel are none).
         versus: Two arms of which the first is compared with the second too.
     """
 
@@ -43,7 +43,7 @@ class Experiment:
     seeds: int = 5
     figures: tuple[str, ...] = ("rmse", "error_99", "mae")
     rounds: int = 8
-    drawn: bool = True
+    curve: str | None = "rmse"
     versus: tuple[str, str] | None = None
 
 
@@ -81,7 +81,7 @@ EXPERIMENTS = {
         },
         seeds=1,
         figures=("rmse", "error_99"),
-        drawn=False,
+        curve=None,
     ),
     "regression-full": Experiment(
         {name: (name, None) for name in (*UCI, "qm9")}, {"random": RANDOM, "default": DEFAULT}, rounds=16
@@ -110,6 +110,7 @@ EXPERIMENTS = {
         },
         first=("random", "default", "default, half hits"),
         figures=("rmse", "mae", "hits_found"),
+        curve="hits_found",
     ),
     "genedisco": Experiment(
         {"schmidt_il2": ("schmidt_il2, mean", None)},

@@ -132,8 +132,8 @@ def main():
     played = {row["arm"] for row in rows}
     versus = experiment.versus if experiment.versus and played.issuperset(experiment.versus) else None
     sys.stdout.write(tables(rows, controls, experiment.figures, versus) + "\n")
-    if experiment.drawn:
-        draw(rows, controls, experiment.figures[0], given.figure or HERE / "figures" / f"{given.experiment}.svg")
+    if experiment.curve is not None:
+        draw(rows, controls, experiment.curve, given.figure or HERE / "figures" / f"{given.experiment}.svg")
 
 
 def _control(arm, arms):
