@@ -131,6 +131,13 @@ def test_losses_below_zero_stand_on_a_linear_axis(data: ReportData) -> None:
     assert axis.get("type") != "log"
 
 
+def test_losses_that_hardly_differ_stand_on_a_linear_axis(data: ReportData) -> None:
+    assert data.losses is not None
+    spread = data.losses["loss"] / data.losses["loss"].max()
+    card = losses_card(replace(data, losses=data.losses.assign(loss=0.81 + 0.04 * spread)))
+    assert card.figures[0].spec["layout"]["yaxis"].get("type") != "log"
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.1, 0.11), (0.117, 0.4), (0.01, 9.0), (1e-6, 1e6)])
 def test_a_logarithmic_axis_has_a_few_round_ticks_inside(data: ReportData, low: float, high: float) -> None:
     losses = losses_table(np.array([[high, low]]))

@@ -60,7 +60,7 @@ def _curves(losses: pd.DataFrame, noun: str) -> dict[str, Any]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers on a logarithmic axis, eight at most; none where the axis cannot be logarithmic."""
+    """Round numbers on a logarithmic axis, eight at most; none, for a linear one, where low ≤ 0 or none is inside."""
     if low <= 0:
         return []
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -69,7 +69,7 @@ def _ticks(low: float, high: float) -> list[float]:
         ticks = [lead * 10.0**decade for decade in decades for lead in leading if low <= lead * 10.0**decade <= high]
         if len(ticks) <= 8:
             break
-    return ticks[:: math.ceil(len(ticks) / 8)]
+    return ticks[:: max(1, math.ceil(len(ticks) / 8))]
 
 
 def _noun(data: ReportData) -> str:
