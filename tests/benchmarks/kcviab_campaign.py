@@ -177,17 +177,20 @@ def play(arm, seed, samples, donors, library):
 
 
 def table(rows, whole):
-    """Means over seeds, by arm and round, with the range over seeds."""
-    lines = ["| arm | wells | r | r, predicted | hits listed | hits measured |", "|---|---|---|---|---|---|"]
+    """Means over the campaigns that came to a round, with their range, by arm and round."""
+    lines = ["| arm | campaigns | wells | bound | r | r, predicted | hits listed | hits measured |", "|---" * 8 + "|"]
     frame = pd.DataFrame(rows).astype({name: float for name in COLUMNS if name != "arm"})
-    for (arm, _), group in frame.groupby(["arm", "round"], sort=False):
-        shown = [
-            f"{group[name].mean():.3f} ({group[name].min():.3f}–{group[name].max():.3f})"
-            for name in ("r", "r_predicted", "hits_listed", "hits_measured")
-        ]
-        lines.append(f"| {arm} | {group['wells'].mean():,.0f} | " + " | ".join(shown) + " |")
-    lines.append(f"| replicate 1 | all | {whole['r']:.3f} | | {whole['hits_listed']:.3f} | 1 |")
+    frame["arm"] = pd.Categorical(frame["arm"], list(ARMS))
+    for (arm, _), group in frame.groupby(["arm", "round"], observed=True):
+        shown = [_mean(group[name]) for name in ("bound", "r", "r_predicted", "hits_listed", "hits_measured")]
+        lines.append(f"| {arm} | {len(group)} | {group['wells'].mean():,.0f} | " + " | ".join(shown) + " |")
+    lines.append(f"| replicate 1 | | all | | {whole['r']:.3f} | | {whole['hits_listed']:.3f} | 1 |")
     return "\n".join(lines)
+
+
+def _mean(column):
+    ends = f" ({column.min():.3f}–{column.max():.3f})" if len(column) > 1 else ""
+    return "–" if column.isna().all() else f"{column.mean():.3f}{ends}"
 
 
 def main():
