@@ -32,7 +32,7 @@ class NoiseModel(BaseModel):
         runs: Plate attempt key -> run.
         run_variances: Run -> variance of the error that all its wells share [readout unit²].
         reagent: Variance between the reagents of one perturbation (guides of a gene); 0 without [readout unit²].
-        anchor: Aligned value at which an error of the scale does nothing [readout unit].
+        anchors: Run -> aligned value at which errors of its plates' scales do nothing [readout unit].
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -48,7 +48,7 @@ class NoiseModel(BaseModel):
     runs: dict[str, str]
     run_variances: dict[str, float]
     reagent: float = 0.0
-    anchor: float
+    anchors: dict[str, float]
 
     def well_variance(self, aligned: npt.ArrayLike) -> Array:
         """Variance of one well at aligned values [readout unit²]; any shape in, the same out; positive.
@@ -58,7 +58,7 @@ class NoiseModel(BaseModel):
         return evaluate(self.knots, self.variances, np.asarray(aligned, dtype=np.float64))
 
     def shared_variance(self, plates: pd.Series[str], aligned: pd.Series[float]) -> pd.Series[float]:
-        """Error variance that a value shares with its plate: v_p + (a − anchor)²·u_p; rows in, rows out.
+        """Error variance that a value shares with its plate: v_p + (a − anchor of the run)²·u_p; rows in, rows out.
 
         Args:
             plates: Plate attempt keys.
@@ -73,4 +73,5 @@ class NoiseModel(BaseModel):
         unknown = sorted(set(plates) - set(self.plates))
         if unknown:
             raise UserError("plate attempt without noise", got=", ".join(unknown), expected="a plate that was aligned")
-        return plates.map(self.plates) + (aligned - self.anchor) ** 2 * plates.map(self.scales)
+        anchor = plates.map(self.runs).map(self.anchors)
+        return plates.map(self.plates) + (aligned - anchor) ** 2 * plates.map(self.scales)

@@ -42,8 +42,8 @@ def estimate_noise(aligned: pd.DataFrame, fits: Sequence[AlignmentFit]) -> Noise
         fits: The alignments of these runs.
 
     Raises:
-        UserError: A plate attempt is in two fits or in none, the fits have different anchors, or neither replicates nor
-            negative controls tell the noise of a well.
+        UserError: A plate attempt is in two fits or in none, the fits are of different methods, or neither replicates
+            nor negative controls tell the noise of a well.
     """
     shared = _shared_errors(aligned, fits)
     wells = prepare(aligned[aligned["role"] == "sample"], "aligned")
@@ -99,9 +99,9 @@ def _told(told: WellNoise, df: int, floor: float, variances: Sequence[float]) ->
 
 def _shared_errors(aligned: pd.DataFrame, fits: Sequence[AlignmentFit]) -> dict[str, Any]:
     """Error variances of each plate attempt's offset and scale and of each run, as fields of the noise model."""
-    anchors = sorted({fit.anchor for fit in fits})
-    if len(anchors) != 1:
-        raise UserError("alignments do not share one scale", got=f"anchors {anchors}", expected="one alignment method")
+    methods = sorted({fit.method for fit in fits})
+    if len(methods) != 1:
+        raise UserError("alignments do not share one scale", got=", ".join(methods), expected="one alignment method")
     fitted: dict[str, PlateFit] = {}
     runs: dict[str, str] = {}
     of_run = [(fit.run, plate) for fit in fits for plate in fit.plates]
@@ -117,7 +117,7 @@ def _shared_errors(aligned: pd.DataFrame, fits: Sequence[AlignmentFit]) -> dict[
         "scales": {key: plate.scale_variance for key, plate in fitted.items()},
         "runs": runs,
         "run_variances": {fit.run: fit.run_offset_variance for fit in sorted(fits, key=lambda fit: fit.run)},
-        "anchor": anchors[0],
+        "anchors": {fit.run: fit.anchor for fit in sorted(fits, key=lambda fit: fit.run)},
     }
 
 

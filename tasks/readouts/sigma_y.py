@@ -23,7 +23,7 @@ class SigmaY:
 
     Each of P plate attempts has two errors that its wells share, of its offset and of its scale, and each of R runs one
     that its plates share. A label's share w of a plate stands in the offset's column as w, in the scale's column as
-    w·(value − anchor); in a run's column stands the sum of its shares of the run's plates.
+    w·(value − anchor of its run); in a run's column stands the sum of its shares of the run's plates.
 
     Attributes:
         diagonal_part: d, independent noise of each label, (n,) [readout unit²].
@@ -65,7 +65,7 @@ def sigma_y(
     """Σ_Y of some labels, in the order asked for.
 
     Σ_Y = diag(σ²_i/n_i) + Σ_p v_p z_p z_pᵀ + Σ_p u_p l_p l_pᵀ + Σ_r v_r z_r z_rᵀ; z are the labels' shares of plates
-    and runs, l_p = z_p·(value − anchor).
+    and runs, l_p = z_p·(value − anchor of the plate's run).
 
     Args:
         labels: Table of labels.
@@ -89,7 +89,8 @@ def sigma_y(
     plates = chosen["barcode"].map({key: index for index, key in enumerate(keys)}).to_numpy(dtype=np.int64)
     run_of = np.array([runs.index(noise.runs[key]) for key in keys], dtype=np.int64)[plates]
     share = chosen["weight"].to_numpy(dtype=np.float64)
-    lever = share * (ordered["value"].to_numpy(dtype=np.float64)[rows] - noise.anchor)
+    anchor = np.array([noise.anchors[noise.runs[key]] for key in keys], dtype=np.float64)[plates]
+    lever = share * (ordered["value"].to_numpy(dtype=np.float64)[rows] - anchor)
     columns = np.concatenate([plates, plates + len(keys), run_of + 2 * len(keys)])
     weights = scipy.sparse.coo_array(
         (np.concatenate([share, lever, share]), (np.tile(rows, 3), columns)),

@@ -44,8 +44,8 @@ from tasks.readouts.two_way import plate_keys
 PARSE = Stage("parse", 3, cheap=True)
 PLATE = Stage("plate", 3, cheap=True)
 TOGETHER = Stage("together", 1, cheap=True)
-ALIGN = Stage("align", 2, cheap=True)
-LABELS = Stage("labels", 2, cheap=True)
+ALIGN = Stage("align", 3, cheap=True)
+LABELS = Stage("labels", 3, cheap=True)
 
 _HEAD = ["barcode", "attempt", "run", "run_written", "content"]
 _NO_PLAN = pd.DataFrame(columns=["barcode", "well", "row", "column", "role", "perturbation", "replicate", "slot"])

@@ -78,7 +78,7 @@ def _exact(screen: Screen, rows: Rows) -> tuple[Labels, NoiseModel]:
     least = _LEAST_NOISE * max(float(value.var()), _LEAST_NOISE)
     model = NoiseModel(
         average=least, source="replicates", n=len(rows), floor=0.0, knots=(0.0,), variances=(least,),
-        plates={_PLATE: 0.0}, scales={_PLATE: 0.0}, runs={_PLATE: _RUN}, run_variances={_RUN: 0.0}, anchor=0.0,
+        plates={_PLATE: 0.0}, scales={_PLATE: 0.0}, runs={_PLATE: _RUN}, run_variances={_RUN: 0.0}, anchors={_RUN: 0.0},
     )  # fmt: skip
     order = np.argsort(np.array(ids), kind="stable")
     return Labels(table.iloc[order].reset_index(drop=True), incidence, pd.DataFrame()), model

@@ -51,7 +51,7 @@ def test_halves_need_a_spread():
 
 
 NOISE = NoiseModel(
-    average=0.2, source="negcon", n=30, floor=0.1, knots=(0.0, 1.0), variances=(0.1, 0.4), anchor=1.0,
+    average=0.2, source="negcon", n=30, floor=0.1, knots=(0.0, 1.0), variances=(0.1, 0.4), anchors={"a": 1.0},
     plates={"P1.1": 0.03, "P2.1": 0.05}, scales={"P1.1": 0.02, "P2.1": 0.0}, runs={"P1.1": "a", "P2.1": "a"},
     run_variances={"a": 0.007}, reagent=0.5,
 )  # fmt: skip
@@ -63,6 +63,18 @@ def test_noise_of_a_new_label_is_its_wells_plates_and_run():
     well = np.array([0.1, 0.4, 0.4]) + 0.5
     plate = 0.04 + (predicted - 1.0) ** 2 * 0.01
     np.testing.assert_allclose(found, (well + plate) / 2 + 0.007, rtol=1e-12)
+
+
+def test_plates_of_several_runs_have_their_own_anchors():
+    runs = {"P1.1": "a", "P2.1": "b", "P3.1": "b"}
+    noise = NOISE.model_copy(
+        update={"runs": runs, "plates": dict.fromkeys(runs, 0.0), "scales": {"P1.1": 0.02, "P2.1": 0.04, "P3.1": 0.3}}
+        | {"anchors": {"a": 1.0, "b": -2.0}, "run_variances": {"a": 0.0, "b": 0.0}, "reagent": 0.0}
+    )
+    predicted = np.array([-5.0, 0.0, 0.7])
+    plate = (0.02 * (predicted - 1.0) ** 2 + 0.34 * (predicted + 2.0) ** 2) / 3
+    expected = noise.well_variance(predicted) + plate
+    np.testing.assert_allclose(measurement_noise(noise, predicted, 1, "continuous"), expected, rtol=1e-12)
 
 
 def test_noise_of_a_class_is_that_of_a_draw():

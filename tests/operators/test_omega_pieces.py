@@ -26,7 +26,7 @@ from tasks.readouts.noise import NoiseModel
 N, M, P, STEP = 90, 6, 4, 35
 IDS = [f"C{i:03d}" for i in range(N)]
 NOISE = NoiseModel(
-    average=0.04, source="negcon", n=30, floor=0.0, knots=(0.0,), variances=(0.04,), anchor=0.0,
+    average=0.04, source="negcon", n=30, floor=0.0, knots=(0.0,), variances=(0.04,), anchors={"run": 0.0},
     plates={f"P{i}.1": 0.01 for i in range(4)}, scales={f"P{i}.1": 0.0 for i in range(4)},
     runs={f"P{i}.1": "run" for i in range(4)}, run_variances={"run": 0.0},
 )  # fmt: skip

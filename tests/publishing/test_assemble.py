@@ -97,7 +97,7 @@ def test_the_largest_shared_error_is_that_of_plate_and_run(cp: Checkpointer) -> 
     model = NoiseModel(
         average=0.01, source="negcon", n=50, floor=0.005, knots=(0.0,), variances=(0.01,),
         plates={"A.1": 0.04, "B.2": 0.03}, scales={"A.1": 0.0, "B.2": 0.0}, runs={"A.1": "X", "B.2": "Y"},
-        run_variances={"X": 0.0, "Y": 0.06}, anchor=0.0,
+        run_variances={"X": 0.0, "Y": 0.06}, anchors={"X": 0.0, "Y": 0.0},
     )  # fmt: skip
     node = stored(cp, "labels", {"noise": Payload("json", model.model_dump(mode="json"))})
     facts = intake_facts(cp, node["noise"], "two-point", None, 2, 5)

@@ -28,7 +28,7 @@ ALL_MEMBERS = 4 * SIZE * MEMBERS  # bytes
 IDS = [f"CPD-{row:05d}" for row in range(SIZE)]
 NOISE = NoiseModel(
     average=0.01, source="negcon", n=50, floor=0.005, knots=(0.0,), variances=(0.01,), plates={"P1.1": 0.0},
-    scales={"P1.1": 0.0}, runs={"P1.1": "A"}, run_variances={"A": 0.0}, reagent=0.0, anchor=0.0,
+    scales={"P1.1": 0.0}, runs={"P1.1": "A"}, run_variances={"A": 0.0}, reagent=0.0, anchors={"A": 0.0},
 )  # fmt: skip
 
 

@@ -156,7 +156,7 @@ def make_noise() -> Callable[..., NoiseModel]:
         runs: list[str] | None = None,
         run_variances: dict[str, float] | None = None,
         reagent: float = 0.0,
-        anchor: float = 0.0,
+        anchors: dict[str, float] | None = None,
         knots: tuple[float, ...] = (0.0,),
         variances: tuple[float, ...] | None = None,
     ) -> NoiseModel:
@@ -173,7 +173,7 @@ def make_noise() -> Callable[..., NoiseModel]:
             runs=of,
             run_variances=run_variances or dict.fromkeys(of.values(), 0.0),
             reagent=reagent,
-            anchor=anchor,
+            anchors=anchors or dict.fromkeys(of.values(), 0.0),
         )
 
     return make

@@ -44,7 +44,8 @@ def _dense(labels, incidence, noise, names):
     for i, a in enumerate(names):
         for j, b in enumerate(names):
             for key, variance in noise.plates.items():
-                lever = (label.loc[a, "value"] - noise.anchor) * (label.loc[b, "value"] - noise.anchor)
+                anchor = noise.anchors[noise.runs[key]]
+                lever = (label.loc[a, "value"] - anchor) * (label.loc[b, "value"] - anchor)
                 both = share.get((a, key), 0.0) * share.get((b, key), 0.0)
                 sigma[i, j] += both * (variance + lever * noise.scales[key])
             for run, variance in noise.run_variances.items():
@@ -67,7 +68,7 @@ def test_sigma_y_equals_its_dense_definition(make_noise, seed, n, n_plates):
         scale=list(0.1 * rng.random(n_plates)),
         runs=[f"R{run}" for run in rng.integers(0, 2, n_plates)],
         run_variances={"R0": float(rng.random()), "R1": 0.5},
-        anchor=2.0,
+        anchors={"R0": 2.0, "R1": -1.0},
     )
     names = [f"x{i}" for i in rng.permutation(n)]
     sigma = sigma_y(labels, incidence, noise, names, kind="continuous")
@@ -268,8 +269,8 @@ def test_mistakes_are_refused(make_wells, plates, continuous):
         estimate_noise(aligned, [fit, fit])
     with pytest.raises(UserError, match=r"P00\.2, P01\.2: plate without an alignment"):
         estimate_noise(aligned.assign(attempt=2), [fit])
-    with pytest.raises(UserError, match=r"anchors \[1.0, 5.0\]"):
-        estimate_noise(aligned, [fit, fit.model_copy(update={"anchor": 1.0})])
+    with pytest.raises(UserError, match="do not share one scale; got negcon, two-point"):
+        estimate_noise(aligned, [fit, fit.model_copy(update={"method": "negcon"})])
     with pytest.raises(UserError, match="noise of a well cannot be told"):
         estimate_noise(aligned[aligned["role"] != "negcon"], [fit])
     labels, incidence, _ = aggregate(aligned, noise, continuous)

@@ -105,6 +105,19 @@ def tie_plates(wells: pd.DataFrame, plates: Lines, anchors: Sequence[str], exclu
     return Ties(information / np.outer(plates.scale, plates.scale), linear / plates.scale, bridges)
 
 
+def sample_medians(wells: pd.DataFrame, keys: Sequence[str], exclude: frozenset[str]) -> Array:
+    """Median sample of each plate, (P,) [instrument unit]; NaN where there is none.
+
+    Args:
+        wells: Table of wells.
+        keys: The plates.
+        exclude: Perturbations that are not looked at.
+    """
+    alike = Lines(keys, np.ones(len(keys)), np.zeros(len(keys)), np.zeros(len(keys)))
+    medians = _samples(wells, alike, exclude).groupby("key")["x"].median()
+    return medians.reindex(list(keys)).to_numpy(dtype=np.float64)
+
+
 def _doubt(samples: pd.DataFrame, plates: Lines) -> Array:
     """Error variance that scales give to what samples say of offsets, (P,) [aligned unit²]."""
     middle = samples.groupby("key")["x"].median().reindex(list(plates.keys)).to_numpy(dtype=np.float64)

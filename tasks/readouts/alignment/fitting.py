@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import UserError
+from tasks.readouts.alignment.anchors import Lines
 from tasks.readouts.alignment.centres import first_centres, later_centres
 from tasks.readouts.alignment.control_errors import CentreErrors, errors_from_ties, errors_from_wells, untold
 from tasks.readouts.alignment.model import AlignmentFit, PlateFit, RawFit, RunLevel, RunSettings
 from tasks.readouts.alignment.offsets import shared_variance
 from tasks.readouts.alignment.request import Request
 from tasks.readouts.alignment.shrinkage import Shrunk, settle
+from tasks.readouts.alignment.told import Told
 from tasks.readouts.robust import pairwise_variance
 
 Array = npt.NDArray[np.float64]
 
 
-def fit_first(asked: Request, name: str, run: str) -> AlignmentFit:
+def fit_first(asked: Request, name: str, run: str, level: float | None = None) -> AlignmentFit:
     """Fit the first plates of a run.
 
     Args:
         asked: The plates, and what may be looked at.
         name: Name of the method.
         run: Name of the run.
+        level: Aligned value at which plates are described; None: where samples tie them, else the method's own.
 
     Raises:
         UserError: What the method raises; or the noise of the controls cannot be told.
@@ -38,15 +42,16 @@ def fit_first(asked: Request, name: str, run: str) -> AlignmentFit:
         if errors is None:
             raise untold(asked)
         raw = errors.added_to(raw, alike.scale)
+    raw = _fairly_weighted(raw, None)
     log_scale = _first_log_scales(asked, raw, errors)
     # What samples tell depends on the scales as they are, to which the shrunk ones come closest in any case.
     one_scale = None if errors is None else log_scale.level
     lines = asked.lines(raw, settle(raw.log_scale, raw.log_scale_variance, shrinkage=True, level=one_scale))
-    scale = np.exp(log_scale.values)
     if errors is None:
         errors = errors_from_ties(asked, raw, lines) or errors_from_wells(asked, raw)
         raw = errors.added_to(raw, lines.scale)
-    centre, bridges = first_centres(asked, raw, errors, lines)
+    centre, bridges, log_scale, raw = _tied(asked, raw, errors, lines, log_scale, level)
+    scale = np.exp(log_scale.values)
     run_variance = shared_variance(centre.covariance, scale)
     return AlignmentFit(
         method=name,
@@ -79,20 +84,40 @@ def extend(asked: Request, known: AlignmentFit) -> AlignmentFit:
     """
     settings = known.settings
     if settings is None or settings.centre is None or settings.log_scale is None:
-        return _join(known, fit_first(asked, known.method, known.run))
+        return _join(known, fit_first(asked, known.method, known.run, known.anchor))
     raw = asked.raw(settings.controls)
     _check_direction(asked, raw, known)
     errors = CentreErrors(settings.excess_variance, settings.tail, settings.tail_of, 0)
     if not raw.noise_known:
         raw = errors.added_to(raw, np.ones(len(asked.plates)))
+    raw = _fairly_weighted(raw, settings.log_scale)
     log_scale = settle(
         raw.log_scale, raw.log_scale_variance, shrinkage=asked.alignment.shrinkage, level=settings.log_scale
     )
     lines = asked.lines(raw, settle(raw.log_scale, raw.log_scale_variance, shrinkage=True, level=settings.log_scale))
     if raw.noise_known:
         raw = errors.added_to(raw, lines.scale)
-    centre = later_centres(asked, raw, errors, lines, known, settings.centre)
+    raw = raw.at(known.anchor, np.exp(log_scale.values), log_scale.variances)
+    centre = later_centres(asked, raw, errors, _moved(lines, raw), known, settings.centre)
     return _with(known, _plate_fits(asked, raw, centre, log_scale, known.run_offset_variance))
+
+
+def _tied(
+    asked: Request, raw: RawFit, errors: CentreErrors, lines: Lines, log_scale: Shrunk, level: float | None
+) -> tuple[Shrunk, int, Shrunk, RawFit]:
+    """Centres, how many bridges tied them, scales, and the raw estimates, at the level where plates are described."""
+    tied = asked.level(raw, lines)
+    scale, shared = np.exp(log_scale.values), shared_variance(log_scale.covariance, np.ones(len(asked.plates)))
+    there = raw.at(tied, scale, log_scale.variances - shared)
+    centre, bridges = first_centres(asked, there, errors, _moved(lines, there))
+    told = Told(there, tied - raw.anchor, log_scale, shared, centre)
+    level = told.level if level is None else level
+    return told.centre_at(level), bridges, told.log_scale, replace(there, anchor=level)
+
+
+def _moved(lines: Lines, raw: RawFit) -> Lines:
+    """Lines of plates that are described at another level now."""
+    return replace(lines, centre=np.where(np.isfinite(raw.centre_variance), raw.centre, np.nan))
 
 
 def _join(known: AlignmentFit, fit: AlignmentFit) -> AlignmentFit:
@@ -117,6 +142,14 @@ def _check_direction(asked: Request, raw: RawFit, known: AlignmentFit) -> None:
             expected="a difference of the same sign on every plate",
             todo="Look for swapped controls or turned plates; repeat them as their next attempts.",
         )
+
+
+def _fairly_weighted(raw: RawFit, level: RunLevel | None) -> RawFit:
+    """Errors of log scales at the scales that plates have once shrunk: a span too wide by chance would seem surer."""
+    if not raw.at_own_scale:
+        return raw
+    shrunk = settle(raw.log_scale, raw.log_scale_variance, shrinkage=True, level=level).values
+    return replace(raw, log_scale_variance=raw.log_scale_variance * np.exp(2.0 * (raw.log_scale - shrunk)))
 
 
 def _first_log_scales(asked: Request, raw: RawFit, errors: CentreErrors | None) -> Shrunk:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -170,6 +170,7 @@ class RawFit:
         anchor: Aligned value of the centre [readout unit].
         noise: Role -> noise of that control. Where its variance is None, both error variances above are in multiples of
             the unknown variance of a control well.
+        at_own_scale: Whether `log_scale_variance` is the variance of a difference over its own square (delta method).
     """
 
     centre: Array
@@ -179,6 +180,25 @@ class RawFit:
     sign: float
     anchor: float
     noise: dict[str, ControlNoise]
+    at_own_scale: bool = False
+
+    def at(self, level: float, scale: Array, scale_variance: Array) -> RawFit:
+        """The same lines described at another aligned value: each goes through its centre with its scale.
+
+        The errors of a centre there and of its scale are no longer independent; what they share is left out.
+
+        Args:
+            level: The aligned value [readout unit].
+            scale: Scales that the plates will have, without sign, (P,).
+            scale_variance: Error variances of their logs, (P,).
+        """
+        away = (level - self.anchor) * scale
+        return replace(
+            self,
+            centre=self.centre + self.sign * away,
+            centre_variance=self.centre_variance + away**2 * scale_variance,
+            anchor=level,
+        )
 
     @property
     def noise_known(self) -> bool:

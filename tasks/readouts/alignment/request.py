@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.campaigns.config import AlignmentSection, PlatesSection
-from tasks.readouts.alignment.anchors import Lines, Ties, tie_plates
+from tasks.readouts.alignment.anchors import Lines, Ties, sample_medians, tie_plates
 from tasks.readouts.alignment.controls import gather_controls
 from tasks.readouts.alignment.model import AlignmentFit, ControlNoise, PlateControls, RawFit
 from tasks.readouts.alignment.shrinkage import Shrunk
@@ -53,6 +53,15 @@ class Request:
         """What the anchors say of some plates."""
         rows = self.wells[plate_keys(self.wells).isin(plates.keys)]
         return tie_plates(rows, plates, self.alignment.anchors, self.exclude)
+
+    def level(self, raw: RawFit, lines: Lines) -> float:
+        """Where plates are best described: where the samples lie that tie them, if a wrong scale takes ties along."""
+        if not (lines.scale_variance.any() and self.ties(lines).any):
+            return raw.anchor
+        medians = sample_medians(self.wells, self.keys, self.exclude)
+        away = (medians - lines.centre) / (raw.sign * lines.scale)
+        away = away[np.isfinite(away)]
+        return raw.anchor + (float(np.median(away)) if len(away) else 0.0)
 
     def lines(self, raw: RawFit, log_scale: Shrunk | None) -> Lines:
         """The plates before they are tied: with their best scales, or all alike where scales are not known yet."""

@@ -54,6 +54,7 @@ def fit_two_point(
         sign=usual * float(np.sign(high - low)),
         anchor=(low + high) / 2,
         noise={"negcon": negcon.noise, "poscon": poscon.noise},
+        at_own_scale=True,
     )
 
 
