@@ -409,6 +409,22 @@ def test_later_plates_are_tied_to_earlier_ones(plates):
     assert np.mean(stated) < 0.65
 
 
+@pytest.mark.parametrize(("method", "controls"), [("negcon", 1), ("negcon", 16), ("two-point", 1)])
+def test_later_plates_lie_beside_earlier_ones(plates, method, controls):
+    """What all plates share counts for nothing there; the later plates' own controls must not move them together."""
+    squares, stated = [], []
+    for seed in range(25):
+        wells, offsets = _screen(seed, n_plates=15, negcon=controls, poscon=1, spread=1.0, samples=60, library=1.0)
+        if method == "negcon":
+            wells = wells[wells["role"] != "poscon"]
+        early = fit_alignment(wells[wells["barcode"] < "P011"], _section(method, anchors=("samples",)), plates)
+        both = fit_alignment(wells, _section(method, anchors=("samples",)), plates, known=early)
+        error, own = _errors(both, offsets), _stated(both)[0]
+        squares.append(np.mean((error[11:] - error[:11].mean()) ** 2))
+        stated.append(own[11:].mean() + own[:11].mean() / 11)
+    assert 0.65 < np.mean(stated) / np.mean(squares) < 1.5
+
+
 def test_stated_error_of_later_plates(plates):
     found = []
     for seed in range(60):

@@ -20,6 +20,7 @@ Array = npt.NDArray[np.float64]
 
 _ROUNDS = 3
 _FLAT = 1e6
+_SURE = 1e-6
 
 
 def first_centres(asked: Request, raw: RawFit, errors: CentreErrors, lines: Lines) -> tuple[Shrunk, int]:
@@ -72,6 +73,10 @@ def later_centres(
 ) -> Shrunk:
     """Centres of later plates; earlier ones are what they are, with the errors that they have.
 
+    A later plate has to lie right beside those that it is tied to. So the error that all plates of the run share is its
+    own too, and its controls, which do not share it, err by it beside the others. Told with all plates at once, later
+    controls would move the level of the run, which earlier plates cannot follow.
+
     Args:
         asked: Gives the ties.
         raw: Raw estimates of the later plates with their full errors.
@@ -87,18 +92,19 @@ def later_centres(
     s, ties = everyone.scale, asked.ties(everyone)
     if not ties.any and (not shrinkage or (errors.tail is None and level.tail is None)):
         return settle(raw.centre, errors.variances(asked, raw), shrinkage=shrinkage, level=level)
-    own = np.array([plate.offset_variance for plate in before])
+    run = known.run_offset_variance * s**2
+    own = np.array([plate.offset_variance for plate in before]) * s[:p] ** 2
     told = np.isfinite(raw.centre_variance)
     spread = np.full(n, level.between_variance + level.mean_variance)
     if not shrinkage:
         spread[told] = _FLAT * (spread[told] + raw.centre_variance[told])
     covariance = np.zeros((p + n, p + n))
-    covariance[:p, :p] = (np.diag(own) + known.run_offset_variance) * np.outer(s[:p], s[:p])
+    covariance[:p, :p] = np.diag(np.maximum(own, _SURE * (own + run[:p])))
     covariance[p:, p:] = np.diag(spread)
     mean = np.concatenate([everyone.centre[:p] - level.mean, np.zeros(n)])
     sites = Sites(
         np.concatenate([np.zeros(p), raw.centre - level.mean]),
-        np.concatenate([np.full(p, np.inf), raw.centre_variance]),
+        np.concatenate([np.full(p, np.inf), raw.centre_variance + run[p:]]),
     )
     linear = ties.linear_from(level.mean)
     heavy = np.concatenate([np.full(p, False), errors.heavy(asked, raw)])
@@ -109,7 +115,8 @@ def later_centres(
     sites, trust, extra = units.as_normal(sites, ahead)
     covariance[p:, p:] += np.diag(level.between_variance * (1.0 / trust[p:] - 1.0))
     found = _plus(meet_tied(sites, ties.information, linear, mean, covariance), extra)
-    return Shrunk(found.values[p:] + level.mean, found.covariance[p:, p:], found.kept[p:], level)
+    shared = np.sqrt(np.outer(run[p:], run[p:]))
+    return Shrunk(found.values[p:] + level.mean, found.covariance[p:, p:] + shared, found.kept[p:], level)
 
 
 def _with_earlier(known: AlignmentFit, later: Lines) -> Lines:
