@@ -12,6 +12,7 @@ from tasks.assessing.findings import Assessment
 from tasks.assessing.observed import Way
 from tasks.assessing.pieces import replay_some
 from tasks.assessing.recipe import Labelled
+from tasks.batches.task import PROPOSE
 from tasks.campaigns.config import CampaignConfig
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import Stage, derive_seed
@@ -21,12 +22,15 @@ from tasks.checkpoints.pieces import Place
 from tasks.checkpoints.refs import Ref
 from tasks.checkpoints.store import CheckpointStore
 from tasks.checkpoints.task import node_task
+from tasks.ensembles.task import FIT, PREDICT
 from tasks.operators.stored_rows import StoredRows
-from tasks.operators.task import Omega, load_rows
+from tasks.operators.task import CALIBRATION, Omega, load_rows
 
 LIBRARY = Stage("assess-library", 1)
 REPLAY = Stage("assess-replay", 3)
 ASSESS = Stage("assess", 2)
+#: What a replay inside the labels computes with: where one of these changes its version, it is another.
+_WITHIN = (FIT, PREDICT, CALIBRATION, PROPOSE)
 
 
 def way_of(config: CampaignConfig) -> Way:
@@ -76,6 +80,7 @@ def assess_replay(
             "kind": way.kind,
             "replicates": replicates,
             "repeats": [repeats.start, repeats.stop, way.repeats],
+            "stages": {stage.name: stage.version for stage in _WITHIN},
         },
         inputs=labelled.inputs(),
         seed=seed,

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.batches.task import PROPOSE
 from tasks.checkpoints.checkpointer import Checkpointer, Outputs
 from tasks.checkpoints.keys import Stage
 from tasks.checkpoints.payloads import Payload, encode
@@ -14,6 +15,7 @@ from tasks.checkpoints.store import describe
 from tasks.checkpoints.task import node_task
 from tasks.ensembles.task import ENSEMBLE, FIT, FORWARD, PREDICT
 from tasks.operators.task import CALIBRATION, COBIAS, COORDINATES, DIFFERENCE, GRAMS, OMEGA
+from tasks.readouts.task import ALIGN, LABELS
 from tasks.replays.cell import Cell, play
 from tasks.replays.screens import read_screen
 from tasks.replays.settings import ScreenSection
@@ -22,7 +24,10 @@ SCREEN = Stage("replay/screen", 1)
 CELL = Stage("replay/cell", 3)
 
 #: What a cell computes with: where one of these changes its version, the cell is another.
-_WITHIN = (FIT, ENSEMBLE, PREDICT, FORWARD, COBIAS, CALIBRATION, DIFFERENCE, GRAMS, OMEGA, COORDINATES)
+_WITHIN = (
+    *(ALIGN, LABELS, FIT, ENSEMBLE, PREDICT, FORWARD),
+    *(COBIAS, CALIBRATION, DIFFERENCE, GRAMS, OMEGA, COORDINATES, PROPOSE),
+)
 
 
 @node_task("screen", "screen {section.name}")

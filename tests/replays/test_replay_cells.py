@@ -1,5 +1,7 @@
 """A cell: a whole campaign by the nodes of a live one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from tasks.checkpoints.storage import Storage
 from tasks.checkpoints.store import CheckpointStore
 from tasks.checkpoints.task import plainly
 from tasks.errors import UserError
+from tasks.replays import task as replay_task
 from tasks.replays.cell import Cell, play
 from tasks.replays.figures import hits_of, judge_errors, judge_screen
 from tasks.replays.results import read_replay
@@ -65,6 +68,15 @@ def test_other_arms_seeds_and_screens_leave_a_cell_as_it_is(run, content):
     assert run()[0].hit
     content["arms"][0]["name"] = "renamed"
     assert run()[0].hit
+
+
+@pytest.mark.parametrize("name", ["align", "labels", "fit", "omega", "propose"])
+def test_a_new_version_of_what_it_computes_with_makes_it_another(run, monkeypatch, name):
+    run()
+    stages = {stage.name: stage for stage in replay_task._WITHIN}
+    stages[name] = replace(stages[name], version=stages[name].version + 1)
+    monkeypatch.setattr(replay_task, "_WITHIN", tuple(stages.values()))
+    assert not run()[0].hit
 
 
 @pytest.mark.parametrize(
