@@ -356,6 +356,22 @@ def test_run_wide_shift_and_scale_vanish_with_single_controls(plates, anchors, s
     np.testing.assert_allclose(found["aligned"], expected["aligned"], rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("shrinkage", [True, False])
+@pytest.mark.parametrize("shift", [-7.0, 1000.0])
+def test_run_wide_shift_vanishes_where_plates_have_other_gains_and_outliers(plates, shrinkage, shift):
+    wells, _ = _screen(9, n_plates=16, negcon=2, poscon=2, spread=5.0, tail=2.0, samples=40, library=1.0)
+    gain = np.exp(0.3 * np.random.default_rng(0).standard_normal(16))[wells["barcode"].str[1:].astype(int)]
+    wells = wells.assign(value=gain * wells["value"])
+    moved = wells.assign(value=shift + wells["value"])
+    section = _section("two-point", anchors=("samples",), shrinkage=shrinkage)
+    found = []
+    for table in (wells, moved):
+        early = fit_alignment(table[table["barcode"] < "P012"], section, plates)
+        assert early.settings.tail is not None
+        found.append(apply_alignment(table, fit_alignment(table, section, plates, known=early))["aligned"])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-3)
+
+
 def test_a_second_shrunk_fit_only_goes_on_towards_the_controls(plates):
     """Shrinkage is no projection: what it left of a plate's offset, a second fit takes in part, never too much.
 

@@ -8,7 +8,7 @@ sound only where the round's perturbations were allotted to its plates at random
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,9 +44,9 @@ class Ties:
         """Whether anything ties any plates."""
         return bool(self.information.any())
 
-    def linear_from(self, origin: float) -> Array:
-        """Linear term when offsets count from `origin`, (P,)."""
-        return np.asarray(self.linear - origin * self.information.sum(axis=1))
+    def counted_from(self, origin: float) -> Ties:
+        """The same ties for offsets that count from `origin` [instrument unit]."""
+        return replace(self, linear=self.linear - origin * self.information.sum(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ def _doubt(samples: pd.DataFrame, plates: Lines) -> Array:
 
 def components(ties: Ties, scale: Array) -> list[Component]:
     """Plates that are tied to each other, with what the ties alone say of them; plates tied to none are left out."""
-    size = np.sqrt(np.diagonal(ties.information))
+    size = np.sqrt(np.maximum(np.diagonal(ties.information), 0.0))
     linked = scipy.sparse.csr_array((np.abs(ties.information) > _ROUNDING * np.outer(size, size)).astype(np.int8))
     count, label = scipy.sparse.csgraph.connected_components(linked, directed=False)
     found = []

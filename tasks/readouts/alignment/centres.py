@@ -41,16 +41,16 @@ def first_centres(asked: Request, raw: RawFit, errors: CentreErrors, lines: Line
     told = np.isfinite(raw.centre_variance)
     origin = float(np.median(raw.centre[told]))  # numbers near 0 keep the digits that far-away ones lose
     plain = Sites(raw.centre - origin, raw.centre_variance)
-    linear = ties.linear_from(origin)
+    ties = ties.counted_from(origin)
     units = Units(together(components(ties, scale), len(scale)), scale, errors.heavy(asked, raw), errors.tail)
     between = units.between(plain)
     if not ties.any and errors.tail is None and between.tail is None:
         return settle(raw.centre, raw.centre_variance, shrinkage=True), 0
-    found = _shrink_robustly(plain, units, between, ties.information, linear)
+    found = _shrink_robustly(plain, units, between, ties.information, ties.linear)
     if not shrinkage:
         sites = Sites(*_filled(plain, found.level))  # a plate without controls has the run's word instead
         sites, _, extra = units.as_normal(sites, [Before(0.0, np.inf, None)] * len(units.parts))
-        found = _plus(replace(tied_only(sites, ties.information, linear), level=found.level), extra)
+        found = _plus(replace(tied_only(sites, ties.information, ties.linear), level=found.level), extra)
         found = replace(found, kept=np.where(told, found.kept, 0.0))
     return _moved(found, origin, between.tail), ties.bridges
 
@@ -106,15 +106,15 @@ def later_centres(
         np.concatenate([np.zeros(p), raw.centre - level.mean]),
         np.concatenate([np.full(p, np.inf), raw.centre_variance + run[p:]]),
     )
-    linear = ties.linear_from(level.mean)
+    ties = ties.counted_from(level.mean)
     heavy = np.concatenate([np.full(p, False), errors.heavy(asked, raw)])
     units = Units(together(components(ties, s), p + n), s, heavy, errors.tail)
     untouched = replace(sites, variances=np.full(p + n, np.inf))
-    without = meet_tied(untouched, ties.information, linear, mean, covariance)
+    without = meet_tied(untouched, ties.information, ties.linear, mean, covariance)
     ahead = [units.before_later(part, without, level, p, shrinkage=shrinkage) for part in units.parts]
     sites, trust, extra = units.as_normal(sites, ahead)
     covariance[p:, p:] += np.diag(level.between_variance * (1.0 / trust[p:] - 1.0))
-    found = _plus(meet_tied(sites, ties.information, linear, mean, covariance), extra)
+    found = _plus(meet_tied(sites, ties.information, ties.linear, mean, covariance), extra)
     shared = np.sqrt(np.outer(run[p:], run[p:]))
     return Shrunk(found.values[p:] + level.mean, found.covariance[p:, p:] + shared, found.kept[p:], level)
 
