@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tasks.errors import UserError
 from tasks.readouts.alignment.anchors import Lines, components
-from tasks.readouts.alignment.model import RawFit
+from tasks.readouts.alignment.model import ControlNoise, RawFit
 from tasks.readouts.alignment.request import Request
 from tasks.readouts.alignment.tails import Group, fit_noise
 
@@ -21,6 +21,8 @@ MIN_CONTRASTS = 5
 _NAMED = 3
 #: The median of more wells than this outvotes an outlier: its error is taken as normal.
 _OUTVOTED = 2
+#: A control whose noise vanishes beside the other's has this share of both: nothing is known without error.
+_LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,22 @@ def errors_from_ties(asked: Request, raw: RawFit, plates: Lines) -> CentreErrors
             todo="Look for a saturated detector or copied values.",
         )
     return CentreErrors(found.variance, found.tail, "centres", found.df)
+
+
+def noise_from_ties(asked: Request, raw: RawFit) -> dict[str, ControlNoise]:
+    """Noise of each kind of single controls, from plates that are tied to each other; nothing where too few are.
+
+    How much plates truly differ in scale counts as noise of the control that lies farther from the samples.
+    """
+    found: dict[str, float] = {}
+    for role, (medians, variances) in raw.ends.items():
+        end = replace(raw, centre=np.where(np.isfinite(variances), medians, 0.0), centre_variance=variances)
+        errors = errors_from_ties(asked, end, asked.lines(end, None))
+        if errors is None:
+            return {}
+        found[role] = errors.excess
+    least = _LEAST_SHARE * sum(found.values())
+    return {role: ControlNoise(variance=max(variance, least), log_sd=None) for role, variance in found.items()}
 
 
 def errors_from_wells(asked: Request, raw: RawFit) -> CentreErrors:

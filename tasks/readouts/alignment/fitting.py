@@ -11,7 +11,13 @@ import numpy.typing as npt
 from tasks.errors import UserError
 from tasks.readouts.alignment.anchors import Lines
 from tasks.readouts.alignment.centres import first_centres, later_centres
-from tasks.readouts.alignment.control_errors import CentreErrors, errors_from_ties, errors_from_wells, untold
+from tasks.readouts.alignment.control_errors import (
+    CentreErrors,
+    errors_from_ties,
+    errors_from_wells,
+    noise_from_ties,
+    untold,
+)
 from tasks.readouts.alignment.model import AlignmentFit, PlateFit, RawFit, RunLevel, RunSettings
 from tasks.readouts.alignment.offsets import shared_variance
 from tasks.readouts.alignment.request import Request
@@ -35,6 +41,8 @@ def fit_first(asked: Request, name: str, run: str, level: float | None = None) -
         UserError: What the method raises; or the noise of the controls cannot be told.
     """
     raw = asked.raw({})
+    if not raw.noise_known and raw.ends:
+        raw = asked.raw(noise_from_ties(asked, raw))
     errors = None
     if not raw.noise_known:
         alike = asked.lines(raw, None)
@@ -58,7 +66,7 @@ def fit_first(asked: Request, name: str, run: str, level: float | None = None) -
         run=run,
         anchor=raw.anchor,
         plates=_plate_fits(asked, raw, centre, log_scale, run_variance),
-        control_noise=_control_noise(asked, scale, errors),
+        control_noise=_control_noise(asked, raw, scale, errors),
         run_offset_variance=run_variance,
         bridges=bridges,
         settings=RunSettings(
@@ -191,7 +199,10 @@ def _plate_fits(
     )
 
 
-def _control_noise(asked: Request, scale: Array, errors: CentreErrors) -> float:
+def _control_noise(asked: Request, raw: RawFit, scale: Array, errors: CentreErrors) -> float:
     """Robust sd of a negative control well within its plate [readout unit]."""
     variance, df = pairwise_variance(plate.negcon / s for plate, s in zip(asked.plates, scale, strict=True))
-    return float(np.sqrt(variance if df else errors.excess / np.median(scale**2)))
+    if df:
+        return float(np.sqrt(variance))
+    told = raw.noise["negcon"].variance
+    return float(np.sqrt((errors.excess if told is None else told) / np.median(scale**2)))

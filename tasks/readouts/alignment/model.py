@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -170,6 +170,8 @@ class RawFit:
         anchor: Aligned value of the centre [readout unit].
         noise: Role -> noise of that control. Where its variance is None, both error variances above are in multiples of
             the unknown variance of a control well.
+        ends: Role -> medians of that control and their error variances (as above), each (P,), where one control of each
+            kind tells another point of a plate's line; then anchors can tell their noise apart.
         at_own_scale: Whether `log_scale_variance` is the variance of a difference over its own square (delta method).
     """
 
@@ -180,6 +182,7 @@ class RawFit:
     sign: float
     anchor: float
     noise: dict[str, ControlNoise]
+    ends: dict[str, tuple[Array, Array]] = field(default_factory=dict)
     at_own_scale: bool = False
 
     def at(self, level: float, scale: Array, scale_variance: Array) -> RawFit:

@@ -23,8 +23,9 @@ def fit_two_point(
 ) -> RawFit:
     """The line through both medians maps them to `plates.negcon.nominal` and `plates.poscon.nominal`.
 
-    The line is described by its middle c = (m₋ + m₊)/2 and its span d = m₊ − m₋, whose errors are uncorrelated when
-    both controls are equally noisy: Var(c) = (v₋ + v₊)/4, Var(log|d|) = (v₋ + v₊)/d² (delta method).
+    The line is described by its span d = m₊ − m₋ and the point c = m₋ + w·d, w = v₋/(v₋ + v₊), nearer to the control
+    that is known better, where the errors of both are uncorrelated: Var(c) = (1 − w)²v₋ + w²v₊, Var(log|d|) = (v₋ +
+    v₊)/d² (delta method). w is the run's; 1/2 where the noise is unknown.
 
     Args:
         plates: Controls of the P plates of one run.
@@ -41,19 +42,22 @@ def fit_two_point(
     negcon = control_levels(plates, "negcon", alignment, known.get("negcon"))
     poscon = control_levels(plates, "poscon", alignment, known.get("poscon"))
     _check_noise(negcon.noise, poscon.noise)
-    summed = negcon.median_variance + poscon.median_variance
-    tells = np.isfinite(summed)
+    below, above = negcon.median_variance, poscon.median_variance
+    tells = np.isfinite(below + above)
+    known_noise = negcon.noise.variance is not None and tells.any()
+    w = float(np.median(below[tells] / (below[tells] + above[tells]))) if known_noise else 0.5
     span = np.where(tells, poscon.median - negcon.median, np.nan)
     usual = 1.0 if np.nanmedian(np.sign(span)) >= 0 else -1.0
     _check_directions(plates, span, usual)
     return RawFit(
-        centre=np.where(tells, (negcon.median + poscon.median) / 2, 0.0),
-        centre_variance=summed / 4,
+        centre=np.where(tells, negcon.median + w * span, 0.0),
+        centre_variance=(1.0 - w) ** 2 * below + w**2 * above,
         log_scale=np.where(tells, np.log(np.abs(span / (high - low))), 0.0),
-        log_scale_variance=np.where(tells, summed / span**2, np.inf),
+        log_scale_variance=np.where(tells, (below + above) / span**2, np.inf),
         sign=usual * float(np.sign(high - low)),
-        anchor=(low + high) / 2,
+        anchor=low + w * (high - low),
         noise={"negcon": negcon.noise, "poscon": poscon.noise},
+        ends={"negcon": (negcon.median, below), "poscon": (poscon.median, above)},
         at_own_scale=True,
     )
 
