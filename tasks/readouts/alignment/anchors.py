@@ -79,7 +79,7 @@ def tie_plates(wells: pd.DataFrame, plates: Lines, anchors: Sequence[str], exclu
     """What the chosen anchors say.
 
     Samples that lie t scales away from the plate's offset tell it with the further variance t²·Var(log scale), the same
-    for all of them: a wrong scale takes the offset along.
+    for all of them: a wrong scale takes the offset along. Where sample medians are anchors, t is the round's.
 
     Args:
         wells: Table of wells of one run; `round`, where it is a column, parts the sample medians into groups.
@@ -99,7 +99,7 @@ def tie_plates(wells: pd.DataFrame, plates: Lines, anchors: Sequence[str], exclu
     if "samples" in anchors:
         found, pull = _sample_medians(samples, plates.keys)
         information, linear = information + found, linear + pull
-    kept = np.linalg.inv(np.eye(p) + information * _doubt(samples, plates))
+    kept = np.linalg.inv(np.eye(p) + information * _doubt(samples, plates, alike="samples" in anchors))
     information, linear = kept @ information, kept @ linear
     information = (information + information.T) / 2
     return Ties(information / np.outer(plates.scale, plates.scale), linear / plates.scale, bridges)
@@ -118,10 +118,17 @@ def sample_medians(wells: pd.DataFrame, keys: Sequence[str], exclude: frozenset[
     return medians.reindex(list(keys)).to_numpy(dtype=np.float64)
 
 
-def _doubt(samples: pd.DataFrame, plates: Lines) -> Array:
-    """Error variance that scales give to what samples say of offsets, (P,) [aligned unit²]."""
+def _doubt(samples: pd.DataFrame, plates: Lines, *, alike: bool) -> Array:
+    """Error variance that scales give to what samples say of offsets, (P,) [aligned unit²].
+
+    Where the plates of a round are `alike`, their samples lie equally far from the offset: as far as on the usual
+    plate, not as far as one plate's own controls say, which may be wrong.
+    """
     middle = samples.groupby("key")["x"].median().reindex(list(plates.keys)).to_numpy(dtype=np.float64)
     away = middle - plates.centre / plates.scale
+    if alike:
+        group = samples.groupby("key")["group"].first().reindex(list(plates.keys))
+        away = pd.Series(away).groupby(group.to_numpy(), dropna=False).transform("median").to_numpy()
     usual = np.median(np.abs(away[np.isfinite(away)])) if np.isfinite(away).any() else 0.0
     away = np.where(np.isnan(away), usual, away)
     return np.asarray(away**2 * plates.scale_variance)
