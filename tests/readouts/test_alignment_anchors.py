@@ -266,9 +266,9 @@ def test_the_better_of_two_controls_tells_the_offset(plates, controls, most):
     assert np.mean(noise) == pytest.approx(1.0, abs=0.15)
 
 
-@pytest.mark.parametrize(("controls", "left"), [(1, 0.05), (4, 0.036)])
+@pytest.mark.parametrize(("controls", "left"), [(1, 0.056), (4, 0.0395)])
 def test_ties_tell_scale_and_offset_where_the_samples_lie(plates, controls, left):
-    """Samples around 0, controls at 0 and 10. Tied midway between them, plates kept 0.064 and 0.039 there."""
+    """Samples around 0, controls at 0 and 10. Tied midway between them, plates kept 0.071 and 0.041 there."""
     between, square, stated = [], [], []
     for seed in range(40, 60):
         screen = {"n_plates": 24, "negcon": controls, "poscon": controls, "spread": 1.0, "samples": 60, "library": 1.0}
