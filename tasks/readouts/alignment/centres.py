@@ -73,7 +73,7 @@ def later_centres(
 ) -> Shrunk:
     """Centres of later plates; earlier ones are what they are, with the errors that they have.
 
-    A later plate has to lie right beside those that it is tied to. So the error that all plates of the run share is its
+    A tied plate has to lie right beside those that it is tied to. So the error that all plates of the run share is its
     own too, and its controls, which do not share it, err by it beside the others. Told with all plates at once, later
     controls would move the level of the run, which earlier plates cannot follow.
 
@@ -104,7 +104,7 @@ def later_centres(
     mean = np.concatenate([everyone.centre[:p] - level.mean, np.zeros(n)])
     sites = Sites(
         np.concatenate([np.zeros(p), raw.centre - level.mean]),
-        np.concatenate([np.full(p, np.inf), raw.centre_variance + run[p:]]),
+        np.concatenate([np.full(p, np.inf), raw.centre_variance + run[p:] * ties.any]),
     )
     ties = ties.counted_from(level.mean)
     heavy = np.concatenate([np.full(p, False), errors.heavy(asked, raw)])
@@ -115,7 +115,7 @@ def later_centres(
     sites, trust, extra = units.as_normal(sites, ahead)
     covariance[p:, p:] += np.diag(level.between_variance * (1.0 / trust[p:] - 1.0))
     found = _plus(meet_tied(sites, ties.information, ties.linear, mean, covariance), extra)
-    shared = np.sqrt(np.outer(run[p:], run[p:]))
+    shared = np.sqrt(np.outer(run[p:], run[p:])) * ties.any
     return Shrunk(found.values[p:] + level.mean, found.covariance[p:, p:] + shared, found.kept[p:], level)
 
 
