@@ -132,7 +132,7 @@ class DaskCluster:
             except TimeoutError as error:
                 if future.done():
                     raise  # the piece's own
-                if not client.nthreads():
+                if not self._workers(client, node):
                     raise ClusterError(f"{node}: no worker is left, and none came for {self._patience()}") from error
             except KilledWorker as error:
                 raise ClusterError(
@@ -141,9 +141,17 @@ class DaskCluster:
                     "smaller (compute.group_members, compute.chunk_rows) or give each worker more"
                 ) from error
             except CancelledError as error:
-                raise ClusterError(f"{node}: the connection to the scheduler was lost ({error})") from error
+                raise _lost(node, error) from error
             else:
                 return manifest
+
+    @staticmethod
+    def _workers(client: Client, node: str) -> Mapping[str, int]:
+        try:
+            workers: Mapping[str, int] = client.nthreads()
+        except (OSError, CancelledError) as error:  # the scheduler went away while it was asked
+            raise _lost(node, error) from error
+        return workers
 
     def _patience(self) -> str:
         return f"{self._config.wait_seconds:g} s (compute.wait_seconds)"
@@ -155,6 +163,10 @@ class DaskCluster:
         _, news = event
         if (listener := self._listeners.get(news["node"])) is not None:
             pass_on(news, listener)
+
+
+def _lost(node: str, error: BaseException) -> ClusterError:
+    return ClusterError(f"{node}: the connection to the scheduler was lost ({error})")
 
 
 def do_piece(pickled: bytes, expected: Mapping[str, str], topic: str) -> Manifest:

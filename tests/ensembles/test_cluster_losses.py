@@ -151,7 +151,8 @@ def test_when_no_worker_is_left_the_piece_is_named(tmp_path):
             future.result(timeout=60)
 
 
-def test_a_lost_scheduler_ends_the_wait(tmp_path):
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_lost_scheduler_ends_the_wait(tmp_path, asked):
     notes, gate = Notes(), tmp_path / "gate"
     cp = checkpointer(tmp_path / "campaign", notes)
     with (
@@ -162,6 +163,9 @@ def test_a_lost_scheduler_ends_the_wait(tmp_path):
     ):
         future = pool.submit(run, cp, place, 1, gate=str(gate))
         notes.wait_for(lambda n: n.starts)
+        if asked:  # it is lost while it has to say which workers there are
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(4)
         process.kill()
         with pytest.raises(ClusterError, match="work/1: the connection to the scheduler was lost"):
             future.result(timeout=120)
