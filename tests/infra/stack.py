@@ -155,5 +155,9 @@ def asked(stack, path, body=None, server="server", method=None):
     url = f"http://127.0.0.1:{stack.ports[server]}/api/{path}"
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, headers=headers, data=data, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read() or b"null")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        log = "\n".join((stack.folder / f"prefect-{server}-1.log").read_text().splitlines()[-60:])
+        raise AssertionError(f"{path}: {error.code} {error.read().decode()}\n{log}") from error
