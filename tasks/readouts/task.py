@@ -44,7 +44,7 @@ from tasks.readouts.two_way import plate_keys
 PARSE = Stage("parse", 3, cheap=True)
 PLATE = Stage("plate", 3, cheap=True)
 TOGETHER = Stage("together", 1, cheap=True)
-ALIGN = Stage("align", 7, cheap=True)
+ALIGN = Stage("align", 8, cheap=True)
 LABELS = Stage("labels", 3, cheap=True)
 
 _HEAD = ["barcode", "attempt", "run", "run_written", "content"]

@@ -267,6 +267,30 @@ def test_the_better_of_two_controls_tells_the_offset(plates, controls, most):
     assert np.mean(noise) == pytest.approx(1.0, abs=0.15)
 
 
+@pytest.mark.parametrize("shrinkage", [False, True])
+@pytest.mark.parametrize(("controls", "away"), [(4, 10.0), (8, 10.0), (16, 3.0)])
+def test_the_sd_of_a_few_controls_is_not_moved_by_ties(plates, controls, away, shrinkage):
+    """Samples far from negative controls whose sd errs by a third. Moved as spans are, scales came out 0 or 20."""
+    square, stated = [], []
+    for seed in range(500, 510):
+        wells, offsets = _screen(seed, n_plates=24, negcon=controls, spread=1.0, samples=60, library=1.0)
+        wells["value"] += np.where(wells["role"] == "sample", away, 0.0)
+        fit = fit_alignment(wells, _section(anchors=("samples",), shrinkage=shrinkage), plates)
+        square.append(np.mean(_errors(fit, offsets) ** 2))
+        stated.append(np.mean(_stated(fit)[0]) + _stated(fit)[1])
+    assert max(square) < 2.5 / controls
+    assert 0.7 < np.mean(stated) / np.mean(square) < 1.4
+
+
+@pytest.mark.parametrize("size", [1.0, 8 / 7, 9 / 7, 10 / 7, 11 / 7, 12 / 7])
+def test_a_plate_alone_in_its_round_is_not_tied(plates, size):
+    """Not by rounding either."""
+    wells, _ = _screen(1, n_plates=9, negcon=4, poscon=4)
+    wells = wells.assign(round=wells["barcode"].rank(method="dense").astype(int), value=wells["value"] * size)
+    fit = fit_alignment(wells, _section("two-point", anchors=("samples",)), plates)
+    assert fit == fit_alignment(wells, _section("two-point"), plates)
+
+
 @pytest.mark.parametrize(("controls", "left"), [(1, 0.056), (4, 0.0395)])
 def test_ties_tell_scale_and_offset_where_the_samples_lie(plates, controls, left):
     """Samples around 0, controls at 0 and 10. Tied midway between them, plates kept 0.071 and 0.041 there."""
@@ -464,6 +488,24 @@ def test_later_plates_lie_beside_earlier_ones(plates, method, controls):
     assert 0.65 < np.mean(stated) / np.mean(squares) < 1.5
 
 
+@pytest.mark.parametrize("rounds", [(1, 2, 3, 4), (1, 1, 1, 1)])
+def test_later_plates_tied_to_no_earlier_one_have_their_own_errors(plates, rounds):
+    """The earlier ones are tied to each other, and four later ones to none, or to each other: no error is shared."""
+    squares, stated = [], []
+    for seed in range(40):
+        wells, offsets = _screen(seed, n_plates=10, spread=1.0, samples=60, library=1.0)
+        wells["round"] = wells["barcode"].map({f"P{6 + i:03d}": round_ for i, round_ in enumerate(rounds)}).fillna(0)
+        early = fit_alignment(wells[wells["barcode"] < "P006"], _section(anchors=("samples",)), plates)
+        both = fit_alignment(wells, _section(anchors=("samples",)), plates, known=early)
+        own, common = _stated(both)
+        squares.append(np.mean(_errors(both, offsets)[6:] ** 2))
+        stated.append(np.mean(own[6:]) + common)
+        later = wells[wells["barcode"] >= "P006"]
+        alone = fit_alignment(later, _section(anchors=("samples",)), plates, known=early)
+        assert alone.plates[6].offset_variance == pytest.approx(both.plates[6].offset_variance)
+    assert 0.75 < np.mean(stated) / np.mean(squares) < 1.3
+
+
 def test_stated_error_of_later_plates(plates):
     found = []
     for seed in range(60):
@@ -539,6 +581,18 @@ def test_a_plate_with_too_few_controls_takes_the_runs_level(plates, method, shri
         centres = [other.offset + fit.anchor * other.scale for other in others]
         assert plate.offset + fit.anchor * plate.scale == pytest.approx(np.median(centres), abs=0.7)
         assert np.sqrt(stated) == pytest.approx(np.std(centres, ddof=1), rel=0.4)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_later_plates_that_all_lack_controls_take_the_runs_level(plates, sign):
+    wells, _ = _screen(3, n_plates=14, negcon=5, poscon=5)
+    wells["value"] *= sign
+    late, control = wells["barcode"] > "P011", wells["role"] == "negcon"
+    section = _section("two-point", min_controls=3, on_too_few="run")
+    early = fit_alignment(wells[~late], section, plates)
+    both = fit_alignment(wells[~(late & control)], section, plates, known=early)
+    assert [np.sign(plate.scale) for plate in both.plates] == [sign] * 14
+    assert all(plate.shrinkage_offset == plate.shrinkage_scale == 0.0 for plate in both.plates[12:])
 
 
 def test_the_runs_level_needs_two_plates(plates):

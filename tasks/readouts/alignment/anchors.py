@@ -187,6 +187,8 @@ def _sample_medians(samples: pd.DataFrame, keys: Sequence[str]) -> tuple[Array, 
     information, linear = np.zeros((p, p)), np.zeros(p)
     for name, rows in samples.groupby("group"):
         by_plate = rows.groupby("key")["x"]
+        if by_plate.ngroups < 2:  # of one plate nothing is told; rounding would seem to tell something
+            continue
         spread = mad_sd((rows["x"] - by_plate.transform("median")).to_numpy(dtype=np.float64))
         if spread == 0.0:
             raise UserError(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.readouts.alignment.anchors import Lines, components
+from tasks.readouts.alignment.anchors import Component, Lines, components
 from tasks.readouts.alignment.control_errors import CentreErrors
 from tasks.readouts.alignment.model import AlignmentFit, RawFit, RunLevel
 from tasks.readouts.alignment.offsets import Sites, meet_tied, shrink_tied, tied_only
@@ -73,9 +74,9 @@ def later_centres(
 ) -> Shrunk:
     """Centres of later plates; earlier ones are what they are, with the errors that they have.
 
-    A tied plate has to lie right beside those that it is tied to. So the error that all plates of the run share is its
-    own too, and its controls, which do not share it, err by it beside the others. Told with all plates at once, later
-    controls would move the level of the run, which earlier plates cannot follow.
+    A plate that is tied to earlier ones has to lie right beside them. So the error that all plates of the run share is
+    its own too, and its controls, which do not share it, err by it beside the others. Told with all plates at once,
+    later controls would move the level of the run, which earlier plates cannot follow.
 
     Args:
         asked: Gives the ties.
@@ -92,7 +93,10 @@ def later_centres(
     s, ties = everyone.scale, asked.ties(everyone)
     if not ties.any and (not shrinkage or (errors.tail is None and level.tail is None)):
         return settle(raw.centre, errors.variances(asked, raw), shrinkage=shrinkage, level=level)
+    ties = ties.counted_from(level.mean)
+    parts = together(components(ties, s), p + n)
     run = known.run_offset_variance * s**2
+    shared = np.where(_tied_to_earlier(parts, p, n), run[p:], 0.0)
     own = np.array([plate.offset_variance for plate in before]) * s[:p] ** 2
     told = np.isfinite(raw.centre_variance)
     spread = np.full(n, level.between_variance + level.mean_variance)
@@ -104,19 +108,26 @@ def later_centres(
     mean = np.concatenate([everyone.centre[:p] - level.mean, np.zeros(n)])
     sites = Sites(
         np.concatenate([np.zeros(p), raw.centre - level.mean]),
-        np.concatenate([np.full(p, np.inf), raw.centre_variance + run[p:] * ties.any]),
+        np.concatenate([np.full(p, np.inf), raw.centre_variance + shared]),
     )
-    ties = ties.counted_from(level.mean)
     heavy = np.concatenate([np.full(p, False), errors.heavy(asked, raw)])
-    units = Units(together(components(ties, s), p + n), s, heavy, errors.tail)
+    units = Units(parts, s, heavy, errors.tail)
     untouched = replace(sites, variances=np.full(p + n, np.inf))
     without = meet_tied(untouched, ties.information, ties.linear, mean, covariance)
     ahead = [units.before_later(part, without, level, p, shrinkage=shrinkage) for part in units.parts]
     sites, trust, extra = units.as_normal(sites, ahead)
     covariance[p:, p:] += np.diag(level.between_variance * (1.0 / trust[p:] - 1.0))
     found = _plus(meet_tied(sites, ties.information, ties.linear, mean, covariance), extra)
-    shared = np.sqrt(np.outer(run[p:], run[p:])) * ties.any
-    return Shrunk(found.values[p:] + level.mean, found.covariance[p:, p:] + shared, found.kept[p:], level)
+    covariance = found.covariance[p:, p:] + np.sqrt(np.outer(shared, shared))
+    return Shrunk(found.values[p:] + level.mean, covariance, found.kept[p:], level)
+
+
+def _tied_to_earlier(parts: Sequence[Component], p: int, n: int) -> npt.NDArray[np.bool_]:
+    """Which of n later plates move together with any of p earlier ones, (n,)."""
+    found = np.zeros(p + n, dtype=np.bool_)
+    for part in parts:
+        found[part.plates] = part.plates.min() < p
+    return found[p:]
 
 
 def _with_earlier(known: AlignmentFit, later: Lines) -> Lines:

@@ -30,8 +30,8 @@ class CentreErrors:
     """Errors of the centres of a run's plates.
 
     Attributes:
-        excess: What centres err beyond the noise of their wells [aligned unit²]; where pairs did not tell this noise,
-            the variance of a well [instrument unit²].
+        excess: What centres err beyond the noise of their wells [aligned unit²]; where that noise is not known, the
+            variance of a well [instrument unit²].
         tail: Degrees of freedom of the errors; None: normal.
         tail_of: Whose errors have this tail: whole centres, whatever they are made of, or single wells.
         df: Differences between tied plates that told `excess`.
@@ -43,7 +43,7 @@ class CentreErrors:
     df: int
 
     def added_to(self, raw: RawFit, scale: Array) -> RawFit:
-        """The raw fit with what its centres really err; the plates' scales, (P,), matter where pairs told the noise."""
+        """The raw fit with what its centres really err; the plates' scales, (P,), matter where noise is known."""
         if raw.noise_known:
             return replace(raw, centre_variance=raw.centre_variance + self.excess * scale**2)
         return replace(

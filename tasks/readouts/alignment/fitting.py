@@ -58,14 +58,14 @@ def fit_first(asked: Request, name: str, run: str, level: float | None = None) -
     if errors is None:
         errors = errors_from_ties(asked, raw, lines) or errors_from_wells(asked, raw)
         raw = errors.added_to(raw, lines.scale)
-    centre, bridges, log_scale, raw = _tied(asked, raw, errors, lines, log_scale, level)
+    centre, bridges, log_scale, level = _tied(asked, raw, errors, lines, log_scale, level)
     scale = np.exp(log_scale.values)
     run_variance = shared_variance(centre.covariance, scale)
     return AlignmentFit(
         method=name,
         run=run,
-        anchor=raw.anchor,
-        plates=_plate_fits(asked, raw, centre, log_scale, run_variance),
+        anchor=level,
+        plates=_plate_fits(asked, raw.sign, level, centre, log_scale, run_variance),
         control_noise=_control_noise(asked, raw, scale, errors),
         run_offset_variance=run_variance,
         bridges=bridges,
@@ -93,8 +93,7 @@ def extend(asked: Request, known: AlignmentFit) -> AlignmentFit:
     settings = known.settings
     if settings is None or settings.centre is None or settings.log_scale is None:
         return _join(known, fit_first(asked, known.method, known.run, known.anchor))
-    raw = asked.raw(settings.controls)
-    _check_direction(asked, raw, known)
+    raw = _turned_as(known, asked, asked.raw(settings.controls))
     errors = CentreErrors(settings.excess_variance, settings.tail, settings.tail_of, 0)
     if not raw.noise_known:
         raw = errors.added_to(raw, np.ones(len(asked.plates)))
@@ -107,20 +106,20 @@ def extend(asked: Request, known: AlignmentFit) -> AlignmentFit:
         raw = errors.added_to(raw, lines.scale)
     raw = raw.at(known.anchor, np.exp(log_scale.values), log_scale.variances)
     centre = later_centres(asked, raw, errors, _moved(lines, raw), known, settings.centre)
-    return _with(known, _plate_fits(asked, raw, centre, log_scale, known.run_offset_variance))
+    return _with(known, _plate_fits(asked, raw.sign, known.anchor, centre, log_scale, known.run_offset_variance))
 
 
 def _tied(
     asked: Request, raw: RawFit, errors: CentreErrors, lines: Lines, log_scale: Shrunk, level: float | None
-) -> tuple[Shrunk, int, Shrunk, RawFit]:
-    """Centres, how many bridges tied them, scales, and the raw estimates, at the level where plates are described."""
+) -> tuple[Shrunk, int, Shrunk, float]:
+    """Centres, how many bridges tied them, scales, and the level at which the centres are."""
     tied = asked.level(raw, lines)
     scale, shared = np.exp(log_scale.values), shared_variance(log_scale.covariance, np.ones(len(asked.plates)))
     there = raw.at(tied, scale, log_scale.variances - shared)
     centre, bridges = first_centres(asked, there, errors, _moved(lines, there))
     told = Told(there, tied - raw.anchor, log_scale, shared, centre)
     level = told.level if level is None else level
-    return told.centre_at(level), bridges, told.log_scale, replace(there, anchor=level)
+    return told.centre_at(level), bridges, told.log_scale, level
 
 
 def _moved(lines: Lines, raw: RawFit) -> Lines:
@@ -142,14 +141,17 @@ def _with(known: AlignmentFit, plates: Sequence[PlateFit]) -> AlignmentFit:
     return known.model_copy(update={"plates": tuple(together)})
 
 
-def _check_direction(asked: Request, raw: RawFit, known: AlignmentFit) -> None:
-    if any(plate.scale * raw.sign < 0 for plate in known.plates):
+def _turned_as(known: AlignmentFit, asked: Request, raw: RawFit) -> RawFit:
+    """Later plates with the direction of the earlier ones, which their own controls may not contradict."""
+    turned = any(plate.scale * raw.sign < 0 for plate in known.plates)
+    if turned and np.isfinite(raw.log_scale_variance).any():
         raise UserError(
             "positive and negative controls are the other way round than on the run's earlier plates",
             where=", ".join(plate.where for plate in asked.plates),
             expected="a difference of the same sign on every plate",
             todo="Look for swapped controls or turned plates; repeat them as their next attempts.",
         )
+    return replace(raw, sign=-raw.sign if turned else raw.sign)
 
 
 def _fairly_weighted(raw: RawFit, level: RunLevel | None) -> RawFit:
@@ -177,16 +179,16 @@ def _first_log_scales(asked: Request, raw: RawFit, errors: CentreErrors | None) 
 
 
 def _plate_fits(
-    asked: Request, raw: RawFit, centre: Shrunk, log_scale: Shrunk, run_variance: float
+    asked: Request, sign: float, anchor: float, centre: Shrunk, log_scale: Shrunk, run_variance: float
 ) -> tuple[PlateFit, ...]:
     """The fits, with the run's common error taken out of each plate's own."""
-    scale = raw.sign * np.exp(log_scale.values)
+    scale = sign * np.exp(log_scale.values)
     own = np.maximum(centre.variances / scale**2 - run_variance, 0.0)
     return tuple(
         PlateFit(
             barcode=plate.barcode,
             attempt=plate.attempt,
-            offset=float(centre.values[p] - raw.anchor * scale[p]),
+            offset=float(centre.values[p] - anchor * scale[p]),
             scale=float(scale[p]),
             offset_variance=float(own[p]),
             scale_variance=float(log_scale.variances[p]),

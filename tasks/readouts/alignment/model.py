@@ -81,7 +81,8 @@ class ControlNoise(BaseModel):
     """Noise of one kind of control over a run.
 
     Attributes:
-        variance: Variance of a well on a plate whose relative sd is 1 [instrument unit²]; None: no plate has two wells.
+        variance: Variance of a well on a plate whose relative sd is 1 [instrument unit²]; None: no plate has two wells,
+            and ties do not tell it.
         log_sd: Level of the plates' log sd [log instrument unit]; None where it was not told from several plates.
     """
 
@@ -99,7 +100,7 @@ class RunSettings(BaseModel):
         log_scale: Level of the plates' log scale.
         centre: Level of the plates' centre [instrument unit].
         excess_variance: What a plate's centre errs beyond what the noise of its control wells explains [aligned
-            unit²]; where no plate has two controls, the variance of a single control well [instrument unit²].
+            unit²]; where that noise is not known, the variance of a single control well [instrument unit²].
         tail: Degrees of freedom of these errors; None: normal.
         tail_of: Whose errors have that tail: whole centres, or single wells (the median of three outvotes one).
     """

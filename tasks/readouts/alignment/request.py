@@ -55,8 +55,11 @@ class Request:
         return tie_plates(rows, plates, self.alignment.anchors, self.exclude)
 
     def level(self, raw: RawFit, lines: Lines) -> float:
-        """Where plates are best described: where the samples lie that tie them, if a wrong scale takes ties along."""
-        if not (lines.scale_variance.any() and self.ties(lines).any):
+        """Where plates are best described: where the samples lie that tie them, if a wrong scale takes ties along.
+
+        And if a span tells the scale. The sd of a few controls errs too much for what is told of both to be normal.
+        """
+        if not (raw.at_own_scale and lines.scale_variance.any() and self.ties(lines).any):
             return raw.anchor
         medians = sample_medians(self.wells, self.keys, self.exclude)
         away = (medians - lines.centre) / (raw.sign * lines.scale)

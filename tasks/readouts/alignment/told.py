@@ -40,7 +40,7 @@ class Told:
     def log_scale(self) -> Shrunk:
         """Log scales after ties."""
         moved = np.where(self._gain == 0.0, 0.0, self._gain * (self.centre.values - self.raw.centre))
-        gained = self._gain**2 * np.where(self._gain == 0.0, 0.0, self._own - self._left)
+        gained = self._gain**2 * np.where(self._gain == 0.0, 0.0, self._variance - self._variance_left)
         covariance = self.before.covariance - np.diag(np.maximum(gained, 0.0))
         return replace(self.before, values=self.before.values + moved, covariance=covariance)
 
@@ -51,14 +51,16 @@ class Told:
         told = (self._gain != 0.0) & (scale_left > 0.0)
         if not told.any():
             return self.raw.anchor - self.away
-        ratio = self._scale_own[told] / scale_left[told] * self._left[told] / self._own[told]
+        ratio = self._log_scale_variance[told] / scale_left[told] * self._variance_left[told] / self._variance[told]
         return self.raw.anchor - self.away * float(np.median(np.clip(ratio, 0.0, 1.0)))
 
     def centre_at(self, level: float) -> Shrunk:
         """Centres at an aligned value, with the covariance of their errors."""
         way = self.raw.sign * (level - self.raw.anchor) * self._scale
         turned = 1.0 + way * self._gain
-        rest = way**2 * np.maximum(self._scale_own - self._gain**2 * np.where(self._gain == 0.0, 0.0, self._own), 0.0)
+        rest = way**2 * np.maximum(
+            self._log_scale_variance - self._gain**2 * np.where(self._gain == 0.0, 0.0, self._variance), 0.0
+        )
         from_controls = self.raw.sign * (level - self.raw.anchor + self.away) * self._scale
         covariance = (
             self.centre.covariance * np.outer(turned, turned)
@@ -76,19 +78,19 @@ class Told:
         return np.exp(self.before.values)
 
     @property
-    def _own(self) -> Array:
+    def _variance(self) -> Array:
         return self.raw.centre_variance
 
     @property
-    def _left(self) -> Array:
+    def _variance_left(self) -> Array:
         return self.centre.variances
 
     @property
-    def _scale_own(self) -> Array:
+    def _log_scale_variance(self) -> Array:
         return np.maximum(self.before.variances - self.shared, 0.0)
 
     @cached_property
     def _gain(self) -> Array:
         """k, (P,) [1/instrument unit]; 0 where the controls tell nothing."""
-        gain = self.raw.sign * self.away * self._scale * self._scale_own / self._own
-        return np.where(np.isfinite(self._own), gain, 0.0)
+        gain = self.raw.sign * self.away * self._scale * self._log_scale_variance / self._variance
+        return np.where(np.isfinite(self._variance), gain, 0.0)

@@ -47,7 +47,7 @@ def fit_two_point(
     known_noise = negcon.noise.variance is not None and tells.any()
     w = float(np.median(below[tells] / (below[tells] + above[tells]))) if known_noise else 0.5
     span = np.where(tells, poscon.median - negcon.median, np.nan)
-    usual = 1.0 if np.nanmedian(np.sign(span)) >= 0 else -1.0
+    usual = -1.0 if (span < 0).sum() > (span > 0).sum() else 1.0
     _check_directions(plates, span, usual)
     return RawFit(
         centre=np.where(tells, negcon.median + w * span, 0.0),
